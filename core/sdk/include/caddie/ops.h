@@ -1,0 +1,73 @@
+// Tensor operations of the training and scoring paths, for models and optimizers. Each has one oracle in plain ATen
+// (core/ops/reference) and fast kernels; a test compares values and gradients. All are differentiable where that makes
+// sense. Shapes: B batch, T sequence, D width, H heads, K key/value heads, h head size, V vocabulary.
+// Activations x are float32 or bfloat16; sums, norms and softmax are float32 inside.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "caddie/export.h"
+
+namespace caddie::ops {
+
+// Machine epsilon of float32, for every precision (reference section 2).
+inline constexpr double kNormEpsilon = 1.1920928955078125e-07;
+
+// x / sqrt(mean(x^2) + 2^-23) over the last dimension; no weight.
+CADDIE_API at::Tensor rms_norm(const at::Tensor& x);
+
+// mix[0] * x + mix[1] * x0. x, x0 [.., D]; mix float32 [2, D].
+CADDIE_API at::Tensor residual_mix(const at::Tensor& x, const at::Tensor& x0, const at::Tensor& mix);
+
+// x + scale * y. x, y [.., D]; scale float32 [D].
+CADDIE_API at::Tensor scaled_add(const at::Tensor& x, const at::Tensor& y, const at::Tensor& scale);
+
+// x W^T where the product uses `compute` (a low-precision or fake-quantized copy of `weight`, or `weight` itself) and the
+// gradient goes to `weight` unchanged (straight-through). x [.., in], weight float32 [out, in].
+CADDIE_API at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& compute);
+
+// cos, sin tables [length, h/2], float32: angle(t, i) = t base^(-2i/h).
+CADDIE_API std::pair<at::Tensor, at::Tensor> rope_tables(std::int64_t length, std::int64_t head, double base);
+// x [B, T, n, h] -> halves rotated: (a cos + b sin, b cos - a sin).
+CADDIE_API at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
+// RMS norm over h, rotation, then times gain[n] (undefined gain: 1). x [B, T, n, h]; gain float32 [n].
+CADDIE_API at::Tensor norm_rope_gain(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                                     const at::Tensor& gain);
+
+// Causal softmax attention with grouped keys and values, scores scaled by 1/sqrt(h).
+// q [B, T, H, h]; k, v [B, T, K, h]; returns [B, T, H, h].
+CADDIE_API at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+// Exclusive self attention: y - (y . u) u with u = v / max(|v|, 1e-12) at the same position; query head j uses key/value
+// head j / (H / K). y [B, T, H, h], v [B, T, K, h].
+CADDIE_API at::Tensor exclude_self(const at::Tensor& y, const at::Tensor& v);
+
+// LeakyReLU(x, slope)^2.
+CADDIE_API at::Tensor squared_leaky_relu(const at::Tensor& x, double slope);
+
+// Nats of each row: z = x E^T capped to c tanh(z / c), cross entropy in float32. x [N, D], compute = the compute copy of
+// `embedding` [V, D] (as in linear), targets int64 [N]; returns float32 [N].
+CADDIE_API at::Tensor softcap_cross_entropy(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
+                                            const at::Tensor& targets, double cap);
+
+// Per-row absmax fake quantization: step = max(absmax, 1e-12) / top, round half to even, clamp to +-top, times step;
+// top = 2^(bits-1) - 1; float32, true divisions. Exact in IEEE arithmetic.
+CADDIE_API at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits);
+// The codes (int8) and float32 steps of the same rounding.
+CADDIE_API std::pair<at::Tensor, at::Tensor> quantize_rows(const at::Tensor& weight, int bits);
+
+// Newton-Schulz iteration towards the nearest semi-orthogonal matrix: x = g / (|g|_F + 1e-7), transposed if rows >
+// columns, `steps` times A = x x^T, x = a x + (b A + c A^2) x, transposed back. g [R, C] or [n, R, C]; with
+// `bfloat16` every operation's result is rounded to bfloat16. Returns float32 or bfloat16 accordingly.
+CADDIE_API at::Tensor newton_schulz(const at::Tensor& g, int steps, double a, double b, double c, bool bfloat16);
+
+// U diag(S_1 k^(-power)) V^T: the singular values replaced by a power law (k from 1).
+CADDIE_API at::Tensor power_law_spectrum(const at::Tensor& matrix, double power);
+
+// True while the oracles are to be used in place of the fast kernels (tests, `--oracle`).
+CADDIE_API void use_oracles(bool on);
+CADDIE_API bool using_oracles();
+
+}  // namespace caddie::ops

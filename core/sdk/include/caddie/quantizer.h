@@ -1,0 +1,66 @@
+// A quantizer turns weights into codes and steps. Both are final: nothing derives a scale again (reference section 7,
+// "quantized once"). Decoding is core's alone, so an artifact is read without any quantizer.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "caddie/component.h"
+#include "caddie/services.h"
+
+namespace caddie {
+
+// How a tensor is stored, and decoded by core/artifact:
+//   row_codes: value[r, c] = float(code[r, c]) * float(step[r])
+//   plain: `codes` holds the values themselves in float16, bfloat16 or float32.
+enum class Encoding { row_codes, plain };
+
+struct QuantizedTensor {
+  Encoding encoding;
+  at::Tensor codes;             // row_codes: int8 [R, C]; plain: the values, any shape
+  at::Tensor steps;             // row_codes: float16 or float32 [R]; plain: undefined
+  int bits = 0;                 // of the codes, for reports; 0 for plain
+  bool round_bfloat16 = false;  // decoded values are rounded to bfloat16 (a bf16 embedding, reference section 4)
+  std::string note;             // what the person should know: "damping 0.1", "kept: no damping worked"
+};
+
+// Second moments of a linear map's inputs, shared by all weights that have this input.
+class CADDIE_API Calibration {
+ public:
+  virtual ~Calibration();
+  // Sum over batches of X^T X, divided by the number of batches: float32 [C, C], on the weights' device.
+  virtual at::Tensor hessian() const = 0;
+};
+
+struct Weight {
+  std::string name;
+  at::Tensor value;  // float32 [R, C] (or any shape for plain encodings), detached
+};
+
+struct QuantizerContext {
+  Services* services;
+};
+
+class CADDIE_API Quantizer {
+ public:
+  virtual ~Quantizer();
+  // Whether quantize() reads the calibration. If not, none is made for these weights.
+  virtual bool needs_calibration() const = 0;
+  // Weights that share one input, in the model's order (q, k and v come together); `calibration` may be null if it is not
+  // needed. Returns one result a weight.
+  virtual std::vector<QuantizedTensor> quantize(std::span<const Weight> weights, const Calibration* calibration) = 0;
+  // Expected bits an element before compression, for predictions (entropy of the codes of Gaussian weights).
+  virtual double expected_bits() const = 0;
+};
+
+template <class T>
+constexpr Component quantizer_component(const char* name, const char* summary, std::uint32_t behaviour_version,
+                                        std::span<const OptionSpec> options) {
+  return make_component<Quantizer, T, QuantizerContext>(PluginKind::quantizer, name, summary, behaviour_version,
+                                                        options.data(), options.size());
+}
+
+}  // namespace caddie

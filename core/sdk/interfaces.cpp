@@ -1,0 +1,40 @@
+// Key functions of every interface: one strong definition of each vtable and typeinfo lives in libcaddie_core.so, so that
+// dynamic_cast and catch work across library boundaries.
+#include "caddie/communicator.h"
+#include "caddie/compressor.h"
+#include "caddie/model.h"
+#include "caddie/optimizer.h"
+#include "caddie/quantizer.h"
+#include "caddie/services.h"
+#include "caddie/state.h"
+#include "caddie/ttt.h"
+
+namespace caddie {
+
+Services::~Services() = default;
+Communicator::~Communicator() = default;
+StateWriter::~StateWriter() = default;
+StateReader::~StateReader() = default;
+LinearObserver::~LinearObserver() = default;
+Generator::~Generator() = default;
+Model::~Model() = default;
+Optimizer::~Optimizer() = default;
+Calibration::~Calibration() = default;
+Quantizer::~Quantizer() = default;
+Compressor::~Compressor() = default;
+Learner::~Learner() = default;
+TttStrategy::~TttStrategy() = default;
+
+std::size_t element_bytes(ElementType type) {
+  switch (type) {
+    case ElementType::int8:
+    case ElementType::uint8: return 1;
+    case ElementType::int16:
+    case ElementType::float16:
+    case ElementType::bfloat16: return 2;
+    case ElementType::float32: return 4;
+  }
+  return 1;
+}
+
+}  // namespace caddie

@@ -1,0 +1,26 @@
+# The ABI tag: every property that must agree between caddie and a plugin, as one identifier. It becomes a symbol
+# name in the ELF section "caddieabi", so that the host reads it before it opens the library. Fields are separated by
+# two underscores; core/host compares them one by one. A plugin without LibTorch carries torch_none.
+file(GLOB _caddie_sdk_headers CONFIGURE_DEPENDS "${CADDIE_SDK_INCLUDE}/caddie/*.h")
+list(SORT _caddie_sdk_headers)
+set(_caddie_sdk_text "")
+foreach(_header IN LISTS _caddie_sdk_headers)
+  file(SHA256 "${_header}" _hash)
+  string(APPEND _caddie_sdk_text "${_hash}")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${_header}")
+endforeach()
+string(SHA256 _caddie_sdk_hash "${_caddie_sdk_text}")
+string(SUBSTRING "${_caddie_sdk_hash}" 0 12 CADDIE_SDK_HASH)
+
+set(CADDIE_PLUGIN_API 1)
+string(REGEX REPLACE "[^A-Za-z0-9]" "_" _caddie_torch_id "${CADDIE_TORCH_VERSION}")
+string(REGEX MATCH "^[0-9]+" _caddie_compiler_major "${CMAKE_CXX_COMPILER_VERSION}")
+string(TOLOWER "${CMAKE_CXX_COMPILER_ID}" _caddie_compiler_id)
+set(_caddie_sanitize "none")
+if(CADDIE_SANITIZE)
+  string(REGEX REPLACE "[^A-Za-z0-9]" "_" _caddie_sanitize "${CADDIE_SANITIZE}")
+endif()
+set(_caddie_abi_head "caddie_abi__api_${CADDIE_PLUGIN_API}__sdk_${CADDIE_SDK_HASH}")
+set(_caddie_abi_tail "${_caddie_compiler_id}_${_caddie_compiler_major}__cxx_202002__cxxabi_1__sanitize_${_caddie_sanitize}")
+set(CADDIE_ABI_ID "${_caddie_abi_head}__torch_${_caddie_torch_id}__compiler_${_caddie_abi_tail}")
+set(CADDIE_ABI_ID_NO_TORCH "${_caddie_abi_head}__torch_none__compiler_${_caddie_abi_tail}")
