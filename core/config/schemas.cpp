@@ -1,0 +1,7 @@
+#include "core/config/schemas.h"
+
+namespace caddie {
+
+ComponentSchemas::~ComponentSchemas() = default;
+
+}  // namespace caddie
