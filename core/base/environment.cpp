@@ -1,0 +1,71 @@
+#include "core/base/environment.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace caddie {
+namespace {
+
+// The value after "key :" of the first such line of /proc/cpuinfo or /proc/meminfo.
+std::string proc_value(const char* file, const std::string& key) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    if (!line.starts_with(key)) continue;
+    const auto colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    const auto start = line.find_first_not_of(" \t", colon + 1);
+    return start == std::string::npos ? "" : line.substr(start);
+  }
+  return {};
+}
+
+}  // namespace
+
+bool cpu_has(const char* feature) {
+  static const std::string flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
+  return flags.find(" " + std::string(feature) + " ") != std::string::npos;
+}
+
+std::int64_t total_memory_bytes() {
+  return static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+}
+
+std::int64_t peak_memory_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+const char* abi_id() { return CADDIE_ABI_ID; }
+
+Json environment_facts() {
+  Json facts;
+  facts["caddie"] = CADDIE_VERSION;
+  facts["abi"] = CADDIE_ABI_ID;
+  facts["compiler"] = "g++ " __VERSION__;
+  facts["libtorch"] = CADDIE_TORCH_VERSION;
+  facts["git_commit"] = CADDIE_GIT_COMMIT;
+  utsname system{};
+  ::uname(&system);
+  facts["system"] = std::string(system.sysname) + " " + system.release + " " + system.machine;
+  facts["cpu"] = proc_value("/proc/cpuinfo", "model name");
+  std::string features;
+  for (const char* feature : {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"})
+    if (cpu_has(feature)) features += (features.empty() ? "" : " ") + std::string(feature);
+  facts["cpu_features"] = features;
+  facts["cores"] = ::sysconf(_SC_NPROCESSORS_ONLN);
+  facts["threads"] = at::get_num_threads();
+  facts["memory_bytes"] = total_memory_bytes();
+  facts["cuda"] = at::hasCUDA();
+  facts["gpus"] = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  return facts;
+}
+
+}  // namespace caddie

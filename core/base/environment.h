@@ -1,0 +1,19 @@
+// Facts about the machine and the build, for a run's record and for `caddie doctor`.
+#pragma once
+
+#include "caddie/export.h"
+#include "core/base/json.h"
+
+namespace caddie {
+
+// compiler, LibTorch, ABI tag, CPU model and features, cores, memory, GPU, git commit of the sources, threads.
+CADDIE_API Json environment_facts();
+// "avx512_bf16" and the like, from the CPU's own flags.
+CADDIE_API bool cpu_has(const char* feature);
+CADDIE_API std::int64_t total_memory_bytes();
+CADDIE_API std::int64_t peak_memory_bytes();  // of this process, resident
+// The stages' behaviour version of the core: raised when outputs change; part of the keys.
+inline constexpr int kCoreBehaviour = 1;
+CADDIE_API const char* abi_id();
+
+}  // namespace caddie

@@ -1,0 +1,142 @@
+#include "tools/cli/command.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "core/base/suggest.h"
+#include "tools/cli/parse.h"
+
+namespace caddie::cli {
+
+struct Command::Impl {
+  CLI::App* app;
+  Parsed* parsed;
+};
+
+Command::Command(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Command::~Command() = default;
+Command::Command(Command&&) noexcept = default;
+
+namespace {
+
+void add_globals(CLI::App& app, Globals& globals) {
+  const char* group = "Every command";
+  app.add_option("--runs", globals.runs, "Folder of the run folders (default: runs)")->type_name("DIR")->group(group);
+  app.add_option("--cache", globals.cache, "Folder of the stage cache (default: per user)")->type_name("DIR")->group(group);
+  app.add_option("--plugin-dir", globals.plugin_dirs, "Look for plugins here first")->type_name("DIR")->group(group)
+      ->expected(1)->take_all();
+  app.add_flag("--json", globals.json, "Print the result as one line of JSON on stdout")->group(group);
+  app.add_flag("-v,--verbose", globals.verbose, "Say more")->group(group);
+  app.add_flag("-q,--quiet", globals.quiet, "Say only warnings and results")->group(group);
+}
+
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  return names;
+}
+
+// Complains about a first word that is no command.
+bool unknown_command(const CLI::App& app, const std::string& word) {
+  const auto names = command_names(app);
+  if (word.empty() || word[0] == '-' || std::find(names.begin(), names.end(), word) != names.end()) return false;
+  const std::string guess = closest(word, names);
+  std::fprintf(stderr, "error: unknown command '%s'%s\n  caddie --help lists all\n", word.c_str(),
+               guess.empty() ? "" : (", did you mean '" + guess + "'?").c_str());
+  return true;
+}
+
+// "plan " if `name` is a command, for the hint after an error.
+std::string known_command(const CLI::App& app, const std::string& name) {
+  for (const std::string& command : command_names(app))
+    if (command == name) return name + " ";
+  return {};
+}
+
+}  // namespace
+
+Command Command::add(const std::string& name, const std::string& doc, const std::string& more) {
+  CLI::App* app = impl_->app->add_subcommand(name, doc);
+  app->footer(more.empty() ? more : "\n" + more);
+  add_globals(*app, impl_->parsed->globals);
+  return Command(std::make_unique<Impl>(Impl{app, impl_->parsed}));
+}
+
+Command& Command::flag(const std::string& names, bool& value, const std::string& doc) {
+  impl_->app->add_flag(names, value, doc);
+  return *this;
+}
+Command& Command::option(const std::string& names, std::string& value, const std::string& doc) {
+  impl_->app->add_option(names, value, doc)->type_name("TEXT");
+  return *this;
+}
+Command& Command::option(const std::string& names, std::int64_t& value, const std::string& doc) {
+  impl_->app->add_option(names, value, doc)->type_name("N")->capture_default_str();
+  return *this;
+}
+Command& Command::option(const std::string& names, double& value, const std::string& doc) {
+  impl_->app->add_option(names, value, doc)->type_name("X")->capture_default_str();
+  return *this;
+}
+Command& Command::option(const std::string& names, std::vector<std::string>& values, const std::string& doc) {
+  impl_->app->add_option(names, values, doc)->type_name("TEXT")->expected(1)->take_all();
+  return *this;
+}
+Command& Command::argument(const std::string& name, std::string& value, const std::string& doc, bool required) {
+  impl_->app->add_option(name, value, doc)->required(required)->type_name("");
+  return *this;
+}
+Command& Command::arguments(const std::string& name, std::vector<std::string>& values, const std::string& doc,
+                            bool required) {
+  impl_->app->add_option(name, values, doc)->required(required)->type_name("");
+  return *this;
+}
+
+void Command::run(std::function<int(const Globals&)> action) {
+  Parsed* parsed = impl_->parsed;
+  impl_->app->callback([parsed, action = std::move(action)] { parsed->action = action; });
+}
+
+int parse(int argc, char** argv, const std::string& version, const std::function<void(Command&)>& describe,
+          Parsed& parsed) {
+  CLI::App app("caddie: experiments with small language models, from one manifest to one verdict.", "caddie");
+  app.set_version_flag("--version", version);
+  app.footer(
+      "\nStart with:\n"
+      "  caddie run experiments/quickstart.yaml\n"
+      "  caddie plan experiments/quickstart.yaml\n"
+      "  caddie COMMAND --help");
+  app.require_subcommand(0, 1);
+  Command root(std::make_unique<Command::Impl>(Command::Impl{&app, &parsed}));
+  describe(root);
+  for (CLI::App* command : app.get_subcommands({}))
+    if (!command->get_subcommands({}).empty()) command->require_subcommand(1);
+  if (argc > 1 && unknown_command(app, argv[1])) return 2;
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help, --version
+    app.exit(success);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    std::fprintf(stderr, "error: %s\n  caddie %s--help says what is accepted\n", error.what(),
+                 known_command(app, argc > 1 ? argv[1] : "").c_str());
+    return 2;
+  }
+  if (!parsed.action) {
+    std::fputs(app.help().c_str(), argc > 1 ? stderr : stdout);
+    return argc > 1 ? 2 : 0;
+  }
+  return -1;
+}
+
+void print_result(const Globals& globals, const std::string& json_line, const std::string& text) {
+  const std::string& output = globals.json ? json_line : text;
+  std::fwrite(output.data(), 1, output.size(), stdout);
+  if (!output.empty() && output.back() != '\n') std::fputc('\n', stdout);
+  std::fflush(stdout);
+}
+
+}  // namespace caddie::cli

@@ -1,0 +1,20 @@
+// What main sees of the command line's parsing.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "tools/cli/command.h"
+
+namespace caddie::cli {
+
+struct Parsed {
+  Globals globals;
+  std::function<int(const Globals&)> action;  // of the chosen command
+};
+
+// Lets `describe` add the commands, then parses. Returns an exit code, or -1 when parsed.action is to be run.
+int parse(int argc, char** argv, const std::string& version, const std::function<void(Command&)>& describe,
+          Parsed& parsed);
+
+}  // namespace caddie::cli
