@@ -3,5 +3,6 @@
 namespace caddie {
 
 ComponentSchemas::~ComponentSchemas() = default;
+std::string ComponentSchemas::searched() const { return {}; }
 
 }  // namespace caddie

@@ -15,6 +15,8 @@ class CADDIE_API ComponentSchemas {
   virtual ~ComponentSchemas();
   virtual const Component* find(PluginKind kind, std::string_view name) const = 0;  // null: unknown
   virtual std::vector<std::string> names(PluginKind kind) const = 0;                // sorted
+  // Where was looked and what was refused there, for the error about an unknown name; may be empty.
+  virtual std::string searched() const;
 };
 
 }  // namespace caddie

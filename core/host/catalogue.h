@@ -61,7 +61,7 @@ class CADDIE_API Catalogue final : public ComponentSchemas {
   std::vector<PluginProblem> problems() const;
   const std::vector<std::filesystem::path>& folders() const;
   // The folders and what was wrong with each refused file, as text for an error's hint.
-  std::string searched() const;
+  std::string searched() const override;
 
   // `section` is a resolved section of a manifest: `use` and options with their defaults filled in; other keys are
   // the framework's and are passed over. Errors carry the context "optimizer muon".
