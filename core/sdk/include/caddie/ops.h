@@ -29,8 +29,13 @@ CADDIE_API at::Tensor scaled_add(const at::Tensor& x, const at::Tensor& y, const
 // gradient goes to `weight` unchanged (straight-through). x [.., in], weight float32 [out, in].
 CADDIE_API at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& compute);
 
+// How the rotation's tables are made (reference section 2): in float32; or as the reference's half-precision script makes
+// them, compiled (exact positions times bf16 frequencies, cos and sin rounded to bf16) or uncompiled (positions and
+// angles are rounded to bf16 too). Returned in float32 whatever the rounding.
+enum class RopeTables { float32, bf16_compiled, bf16_eager };
 // cos, sin tables [length, h/2], float32: angle(t, i) = t base^(-2i/h).
-CADDIE_API std::pair<at::Tensor, at::Tensor> rope_tables(std::int64_t length, std::int64_t head, double base);
+CADDIE_API std::pair<at::Tensor, at::Tensor> rope_tables(std::int64_t length, std::int64_t head, double base,
+                                                         RopeTables kind = RopeTables::float32);
 // x [B, T, n, h] -> halves rotated: (a cos + b sin, b cos - a sin).
 CADDIE_API at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 // RMS norm over h, rotation, then times gain[n] (undefined gain: 1). x [B, T, n, h]; gain float32 [n].

@@ -1,0 +1,48 @@
+// The public ops: a fast kernel where there is one for the device and type, else the oracle.
+#include <atomic>
+
+#include "caddie/ops.h"
+#include "core/ops/reference/reference.h"
+
+namespace caddie::ops {
+namespace {
+std::atomic<bool> oracles_only{false};
+}
+
+void use_oracles(bool on) { oracles_only = on; }
+bool using_oracles() { return oracles_only; }
+
+at::Tensor rms_norm(const at::Tensor& x) { return reference::rms_norm(x); }
+
+at::Tensor residual_mix(const at::Tensor& x, const at::Tensor& x0, const at::Tensor& mix) {
+  return reference::residual_mix(x, x0, mix);
+}
+
+at::Tensor scaled_add(const at::Tensor& x, const at::Tensor& y, const at::Tensor& scale) {
+  return reference::scaled_add(x, y, scale);
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& compute) {
+  return reference::linear(x, weight, compute);
+}
+
+at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) { return reference::rope(x, cos, sin); }
+
+at::Tensor norm_rope_gain(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain) {
+  return reference::norm_rope_gain(x, cos, sin, gain);
+}
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) { return reference::attention(q, k, v); }
+
+at::Tensor exclude_self(const at::Tensor& y, const at::Tensor& v) { return reference::exclude_self(y, v); }
+
+at::Tensor squared_leaky_relu(const at::Tensor& x, double slope) { return reference::squared_leaky_relu(x, slope); }
+
+at::Tensor softcap_cross_entropy(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
+                                 const at::Tensor& targets, double cap) {
+  return reference::softcap_cross_entropy(x, embedding, compute, targets, cap);
+}
+
+at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits) { return reference::fake_quantize_rows(weight, bits); }
+
+}  // namespace caddie::ops

@@ -1,0 +1,66 @@
+// Newton-Schulz iteration of Muon (Jordan et al., 2024; reference section 3), one matrix or a batch of one shape.
+// bfloat16 means: every operation's result is rounded to bfloat16, products accumulate in float32. A CPU without bfloat16
+// products computes the same in float32 and rounds, which is much faster there.
+#include <ATen/ops/baddbmm.h>
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+#include "caddie/error.h"
+#include "caddie/ops.h"
+#include "core/ops/cpu/features.h"
+
+namespace caddie::ops {
+namespace {
+
+at::Tensor iterate(at::Tensor x, int steps, double a, double b, double c) {
+  for (int step = 0; step < steps; ++step) {
+    const auto gram = at::bmm(x, x.transpose(1, 2));
+    const auto polynomial = at::baddbmm(gram, gram, gram, b, c);  // b A + c A A
+    x = at::baddbmm(x, polynomial, x, a, 1);
+  }
+  return x;
+}
+
+// With `round` after every operation, for bfloat16.
+template <class Round>
+at::Tensor iterate_rounded(at::Tensor x, int steps, double a, double b, double c, Round round) {
+  for (int step = 0; step < steps; ++step) {
+    const auto gram = round(at::bmm(x, x.transpose(1, 2)));
+    const auto square = round(at::bmm(gram, gram));
+    const auto polynomial = round(round(gram.mul(b)).add(round(square.mul(c))));
+    x = round(round(x.mul(a)).add(round(at::bmm(polynomial, x))));
+  }
+  return x;
+}
+
+}  // namespace
+
+at::Tensor newton_schulz(const at::Tensor& g, int steps, double a, double b, double c, bool bfloat16) {
+  CADDIE_CHECK(g.dim() == 2 || g.dim() == 3, ErrorKind::failed, "newton_schulz takes a matrix or a batch of matrices, not ",
+               g.dim(), " dimensions");
+  constexpr double kEpsilon = 1e-7;
+  const bool tall = g.size(-2) > g.size(-1);
+  auto x = g.detach();
+  if (x.dim() == 2) x = x.unsqueeze(0);
+  if (tall) x = x.transpose(1, 2);
+
+  const auto norm = [](const at::Tensor& m) { return at::linalg_vector_norm(m, 2, at::IntArrayRef{1, 2}, /*keepdim=*/true); };
+  if (!bfloat16) {
+    x = x.to(at::kFloat);
+    x = iterate(x.div(norm(x).add(kEpsilon)).contiguous(), steps, a, b, c);
+  } else if (x.is_cpu() && !cpu::has_bfloat16_products()) {
+    const auto round = [](const at::Tensor& m) { return m.to(at::kBFloat16).to(at::kFloat); };
+    x = round(x.to(at::kFloat));
+    x = round(x.div(round(round(norm(x)).add(kEpsilon)))).contiguous();
+    x = iterate_rounded(x, steps, a, b, c, round).to(at::kBFloat16);
+  } else {
+    const auto keep = [](const at::Tensor& m) { return m; };
+    x = x.to(at::kBFloat16);
+    x = x.div(norm(x).add(kEpsilon)).contiguous();
+    x = iterate_rounded(x, steps, a, b, c, keep);
+  }
+  if (tall) x = x.transpose(1, 2);
+  return x.contiguous().reshape(g.sizes());
+}
+
+}  // namespace caddie::ops
