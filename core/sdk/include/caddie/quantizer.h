@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "caddie/code_entropy.h"
 #include "caddie/component.h"
 #include "caddie/services.h"
 
@@ -52,8 +53,8 @@ class CADDIE_API Quantizer {
   // Weights that share one input, in the model's order (q, k and v come together); `calibration` may be null if it is not
   // needed. Returns one result a weight.
   virtual std::vector<QuantizedTensor> quantize(std::span<const Weight> weights, const Calibration* calibration) = 0;
-  // Expected bits an element before compression, for predictions (entropy of the codes of Gaussian weights).
-  virtual double expected_bits() const = 0;
+  // Expected size of one tensor [rows, columns] of Gaussian weights, its steps included, for predictions.
+  virtual ExpectedSize expected_size(std::int64_t rows, std::int64_t columns) const = 0;
 };
 
 template <class T>
