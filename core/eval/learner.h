@@ -8,7 +8,7 @@
 #include "caddie/communicator.h"
 #include "caddie/model.h"
 #include "caddie/ttt.h"
-#include "core/base/match.h"
+#include "core/base/parameter_match.h"
 
 namespace caddie::eval {
 
