@@ -2,6 +2,7 @@
 // pulls constant descriptors out of the libraries; nothing registers itself.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -45,6 +46,10 @@ class CADDIE_API Catalogue final : public ComponentSchemas {
   // <folder of the executable>/../lib/caddie.
   static std::vector<std::filesystem::path> search_folders(const std::vector<std::string>& plugin_dirs);
   ~Catalogue() override;
+
+  // Opens every plugin in a forked child first; those that end it are refused without being opened here. For listings;
+  // call it early, while the process has one thread.
+  void probe() const;
 
   // Null if no plugin has it. Throws Error(environment) if a plugin file of that name exists and was refused, or if two
   // plugins have the component. Opens libcaddie_<name>.so first, and all others only if that one does not have it.
