@@ -1,0 +1,22 @@
+// One standard brotli stream (RFC 7932): `brotli -d` decodes it. Knows nothing of blobs and shuffling.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <vector>
+
+namespace brotli_plugin {
+
+struct Settings {
+  int quality;  // 0 to 11
+  int window;   // log2 of the window in bytes, 10 to 24
+};
+
+// `cancelled` is asked between pieces of the input; true ends the work with Error(interrupted).
+std::vector<std::byte> compress_stream(std::span<const std::byte> data, const Settings& settings,
+                                       const std::function<bool()>& cancelled);
+// Fills `output`. Throws Error(data) if the stream is damaged, or holds less or more than that.
+void decompress_stream(std::span<const std::byte> stream, std::span<std::byte> output);
+
+}  // namespace brotli_plugin
