@@ -39,16 +39,20 @@ struct TokenizerModel {
 CADDIE_API TokenizerModel parse_tokenizer_model(std::string_view serialized, const std::string& where);
 CADDIE_API TokenizerModel read_tokenizer_model(const std::filesystem::path& path);
 
-// The model's text normalization (replacement rules, white space), without tokens: U+2581 in the result is a space.
+// The model's text normalization (replacement rules, white space), without tokens.
 class CADDIE_API Normalizer {
  public:
   explicit Normalizer(const TokenizerModel& model);  // keeps a copy of the rules
-  // The text as the pieces will spell it, with spaces as spaces. Bytes that are not UTF-8 become U+FFFD.
+  // A document as its pieces will spell it and the byte table counts it: U+2581 is a space, one space at the very start
+  // (a dummy prefix) is left out. Bytes that are not UTF-8 become U+FFFD.
   std::string normalize(std::string_view text) const;
 
  private:
   // Longest rule at the start of `text`: the bytes it consumes (0: no rule) and its replacement.
   std::size_t match(std::string_view text, std::string_view& replacement) const;
+  // What the start of `text` becomes; returns the bytes consumed.
+  std::size_t step(std::string_view text, std::string_view& part) const;
+  std::vector<std::string> user_defined_;  // pass through as they are
   std::vector<std::uint32_t> trie_;
   std::string replacements_;
   bool prefix_, remove_extra_;
