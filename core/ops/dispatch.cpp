@@ -11,6 +11,7 @@ std::atomic<bool> oracles_only{false};
 
 void use_oracles(bool on) { oracles_only = on; }
 bool using_oracles() { return oracles_only; }
+std::string kernels(at::Device, at::ScalarType) { return "oracle"; }
 
 at::Tensor rms_norm(const at::Tensor& x) { return reference::rms_norm(x); }
 
@@ -26,6 +27,10 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   return reference::linear(x, weight, compute);
 }
 
+at::Tensor linear_stacked(const at::Tensor& x, at::TensorList weights, const at::Tensor& compute) {
+  return reference::linear_stacked(x, weights, compute);
+}
+
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) { return reference::rope(x, cos, sin); }
 
 at::Tensor norm_rope_gain(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain) {
@@ -35,6 +40,11 @@ at::Tensor norm_rope_gain(const at::Tensor& x, const at::Tensor& cos, const at::
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) { return reference::attention(q, k, v); }
 
 at::Tensor exclude_self(const at::Tensor& y, const at::Tensor& v) { return reference::exclude_self(y, v); }
+
+at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain,
+                          std::int64_t kv_heads, bool exclude) {
+  return reference::self_attention(qkv, cos, sin, gain, kv_heads, exclude);
+}
 
 at::Tensor squared_leaky_relu(const at::Tensor& x, double slope) { return reference::squared_leaky_relu(x, slope); }
 

@@ -1,5 +1,6 @@
 // Oracles of the ops with a weight that has a compute copy: linear map and loss. The straight-through gradient needs an
 // autograd node of its own: weight + (compute - weight) would round.
+#include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
@@ -37,6 +38,10 @@ class StraightThroughLinear : public torch::autograd::Function<StraightThroughLi
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& compute) {
   return StraightThroughLinear::apply(x, weight, compute.detach());
+}
+
+at::Tensor linear_stacked(const at::Tensor& x, at::TensorList weights, const at::Tensor& compute) {
+  return linear(x, at::cat(weights, 0), compute);
 }
 
 at::Tensor softcap_cross_entropy(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,

@@ -17,6 +17,7 @@ CADDIE_API at::Tensor scaled_add(const at::Tensor& x, const at::Tensor& y, const
 CADDIE_API at::Tensor squared_leaky_relu(const at::Tensor& x, double slope);
 
 CADDIE_API at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& compute);
+CADDIE_API at::Tensor linear_stacked(const at::Tensor& x, at::TensorList weights, const at::Tensor& compute);
 CADDIE_API at::Tensor softcap_cross_entropy(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
                                             const at::Tensor& targets, double cap);
 
@@ -25,6 +26,9 @@ CADDIE_API at::Tensor norm_rope_gain(const at::Tensor& x, const at::Tensor& cos,
                                      const at::Tensor& gain);
 CADDIE_API at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 CADDIE_API at::Tensor exclude_self(const at::Tensor& y, const at::Tensor& v);
+
+CADDIE_API at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
+                                     const at::Tensor& gain, std::int64_t kv_heads, bool exclude);
 
 CADDIE_API at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits);
 

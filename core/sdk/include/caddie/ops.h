@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "caddie/export.h"
@@ -29,6 +30,10 @@ CADDIE_API at::Tensor scaled_add(const at::Tensor& x, const at::Tensor& y, const
 // gradient goes to `weight` unchanged (straight-through). x [.., in], weight float32 [out, in].
 CADDIE_API at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& compute);
 
+// The same for weights that share the input: `compute` holds their copies one below the other, and the result their
+// outputs side by side. x [.., in], weights float32 [out_i, in], compute [sum of out_i, in].
+CADDIE_API at::Tensor linear_stacked(const at::Tensor& x, at::TensorList weights, const at::Tensor& compute);
+
 // How the rotation's tables are made (reference section 2): in float32; or as the reference's half-precision script makes
 // them, compiled (exact positions times bf16 frequencies, cos and sin rounded to bf16) or uncompiled (positions and
 // angles are rounded to bf16 too). Returned in float32 whatever the rounding.
@@ -43,11 +48,17 @@ CADDIE_API at::Tensor norm_rope_gain(const at::Tensor& x, const at::Tensor& cos,
                                      const at::Tensor& gain);
 
 // Causal softmax attention with grouped keys and values, scores scaled by 1/sqrt(h).
-// q [B, T, H, h]; k, v [B, T, K, h]; returns [B, T, H, h].
+// q [B, T, H, h]; k, v [B, S, K, h] with S >= T: the queries are the last T of S positions. Returns [B, T, H, h].
 CADDIE_API at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 // Exclusive self attention: y - (y . u) u with u = v / max(|v|, 1e-12) at the same position; query head j uses key/value
 // head j / (H / K). y [B, T, H, h], v [B, T, K, h].
 CADDIE_API at::Tensor exclude_self(const at::Tensor& y, const at::Tensor& v);
+
+// A block's attention between its projections, in one: qkv [B, T, (H + 2 K) h] holds queries, keys and values side by side;
+// norm_rope_gain on q (with gain [H]) and k, causal attention, and exclude_self if `exclude`. cos, sin [T, h/2].
+// Returns [B, T, H h].
+CADDIE_API at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
+                                     const at::Tensor& gain, std::int64_t kv_heads, bool exclude);
 
 // LeakyReLU(x, slope)^2.
 CADDIE_API at::Tensor squared_leaky_relu(const at::Tensor& x, double slope);
@@ -74,5 +85,7 @@ CADDIE_API at::Tensor power_law_spectrum(const at::Tensor& matrix, double power)
 // True while the oracles are to be used in place of the fast kernels (tests, `--oracle`).
 CADDIE_API void use_oracles(bool on);
 CADDIE_API bool using_oracles();
+// Names what computes the ops now: "oracle", or the kernels' instruction set.
+CADDIE_API std::string kernels(at::Device device, at::ScalarType type);
 
 }  // namespace caddie::ops

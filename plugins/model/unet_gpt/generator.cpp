@@ -1,0 +1,61 @@
+#include "generator.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include "caddie/error.h"
+#include "caddie/ops.h"
+#include "unet_gpt.h"
+
+namespace unet_gpt {
+
+namespace ops = caddie::ops;
+
+CachedGenerator::CachedGenerator(UnetGpt& model, std::int64_t batch, std::int64_t capacity)
+    : model_(model), batch_(batch), capacity_(capacity) {
+  CADDIE_CHECK(batch > 0 && capacity > 0, caddie::ErrorKind::failed, "a generator of ", batch, " sequences of ", capacity,
+               " tokens cannot be made");
+  const auto& config = model.config_;
+  const auto options = at::TensorOptions().dtype(model.weights_.type()).device(model.device_);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    keys_.push_back(at::empty({batch, capacity, config.kv_heads, config.head()}, options));
+    values_.push_back(at::empty_like(keys_.back()));
+  }
+}
+
+at::Tensor CachedGenerator::attend(std::int64_t layer, const at::Tensor& qkv) {
+  const auto& config = model_.config_;
+  const auto& block = model_.weights_.blocks[static_cast<std::size_t>(layer)];
+  const auto length = qkv.size(1), head = config.head();
+  const auto part = [&](std::int64_t first, std::int64_t count) {
+    return qkv.narrow(-1, first * head, count * head).view({batch_, length, count, head});
+  };
+  const auto cos = model_.cos_.narrow(0, position_, length), sin = model_.sin_.narrow(0, position_, length);
+  const auto q = ops::norm_rope_gain(part(0, config.heads), cos, sin, block.query_gain);
+  const auto v = part(config.heads + config.kv_heads, config.kv_heads);
+  const auto &keys = keys_[static_cast<std::size_t>(layer)], &values = values_[static_cast<std::size_t>(layer)];
+  keys.narrow(1, position_, length).copy_(ops::norm_rope_gain(part(config.heads, config.kv_heads), cos, sin, {}));
+  values.narrow(1, position_, length).copy_(v);
+
+  const auto seen = position_ + length;
+  auto y = ops::attention(q, keys.narrow(1, 0, seen), values.narrow(1, 0, seen));
+  if (config.excludes_self(layer)) y = ops::exclude_self(y, v);
+  return y.reshape({batch_, length, config.width});
+}
+
+at::Tensor CachedGenerator::feed(const at::Tensor& tokens) {
+  const at::NoGradGuard no_grad;
+  model_.check_batch(tokens);
+  CADDIE_CHECK(tokens.size(0) == batch_, caddie::ErrorKind::failed, "the generator holds ", batch_, " sequences, it was fed ",
+               tokens.size(0));
+  CADDIE_CHECK(position_ + tokens.size(1) <= capacity_, caddie::ErrorKind::failed, "the generator holds ", capacity_,
+               " tokens a sequence, ", position_ + tokens.size(1), " were fed");
+  UnetGpt::Hooks hooks;
+  hooks.attend = [this](std::int64_t layer, const at::Tensor& qkv) { return attend(layer, qkv); };
+  const auto x = model_.run_blocks(tokens, hooks);
+  position_ += tokens.size(1);
+  return model_.head(x.narrow(1, x.size(1) - 1, 1)).squeeze(1);
+}
+
+}  // namespace unet_gpt

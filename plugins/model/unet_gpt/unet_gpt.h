@@ -1,0 +1,58 @@
+// The reference's model: a GPT whose first half of the blocks encodes and whose second half decodes, with U-Net skips,
+// normed and rotated queries and keys, grouped key/value heads, exclusive self attention in the last blocks, a squared
+// leaky ReLU, a tied embedding and capped logits (reference section 2).
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "caddie/model.h"
+#include "config.h"
+#include "weights.h"
+
+namespace unet_gpt {
+
+class UnetGpt final : public caddie::Model {
+ public:
+  UnetGpt(const caddie::Options& options, const caddie::ModelContext& context);
+
+  const std::vector<caddie::Parameter>& parameters() override { return weights_.parameters(); }
+  void initialize(caddie::Random& random) override;
+  void set_fake_quant(std::span<const caddie::FakeQuantRule> rules) override { weights_.set_fake_quant(rules); }
+  void prepare(bool training) override;
+  at::Tensor loss(const at::Tensor& tokens, const at::Tensor& targets) override;
+  at::Tensor nats(const at::Tensor& tokens, const at::Tensor& targets, std::int64_t from) override;
+  at::Tensor logits(const at::Tensor& tokens) override;
+  std::vector<at::Tensor> trace(const at::Tensor& tokens) override;
+  std::unique_ptr<caddie::Generator> generator(std::int64_t batch, std::int64_t capacity) override;
+  void observe(const at::Tensor& tokens, caddie::LinearObserver& observer) override;
+  std::int64_t activation_bytes(std::int64_t tokens) const override;
+  double training_flops_per_token() const override;
+  std::string path() const override;
+
+ private:
+  friend class CachedGenerator;
+  // What a caller may look at while the blocks run; each may be empty.
+  struct Hooks {
+    std::function<void(std::int64_t layer, const at::Tensor& output)> block;
+    caddie::LinearObserver* observer = nullptr;
+    // In place of self attention over the batch: a generator's cache. Takes qkv [B, T, (H + 2 K) h], gives [B, T, H h].
+    std::function<at::Tensor(std::int64_t layer, const at::Tensor& qkv)> attend;
+  };
+
+  at::Tensor embed(const at::Tensor& tokens) const;                       // normed, [B, T, D]
+  at::Tensor run_blocks(const at::Tensor& tokens, const Hooks& hooks);    // before the last norm, [B, T, D]
+  at::Tensor run_block(std::int64_t layer, at::Tensor x, const at::Tensor& x0, const Hooks& hooks);
+  at::Tensor head(const at::Tensor& x) const;                             // capped logits, float32
+  void check_batch(const at::Tensor& tokens) const;
+  void extend_tables(std::int64_t length);
+
+  Config config_;
+  caddie::Services* services_;
+  at::Device device_;
+  Weights weights_;
+  at::Tensor cos_, sin_;  // [positions, h/2]
+  bool prepared_ = false;
+};
+
+}  // namespace unet_gpt

@@ -1,0 +1,141 @@
+#include "weights.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+
+#include <cmath>
+
+#include "caddie/error.h"
+#include "caddie/ops.h"
+
+namespace unet_gpt {
+
+using caddie::ErrorKind;
+using caddie::Role;
+
+std::string block_name(std::int64_t layer, const char* rest) { return "blocks." + std::to_string(layer) + "." + rest; }
+
+Weights::Weights(const Config& config, at::Device device, caddie::Precision precision)
+    : device_(device), type_(precision == caddie::Precision::bfloat16 ? at::kBFloat16 : at::kFloat) {
+  const auto width = config.width, kv = config.kv_width();
+  if (config.skip_rows() > 0) skip = add("skip.weight", {config.skip_rows(), width}, Role::vector, "control", -1);
+  embedding = add("embedding.weight", {config.vocabulary, width}, Role::embedding, "embedding", -1);
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    const auto vector = [&](const char* name, std::vector<std::int64_t> shape) {
+      return add(block_name(i, name), std::move(shape), Role::vector, "control", static_cast<int>(i));
+    };
+    const auto matrix = [&](const char* name, std::int64_t out, std::int64_t in, const char* group) {
+      return add(block_name(i, name), {out, in}, Role::matrix, group, static_cast<int>(i));
+    };
+    Block block;
+    block.attention_scale = vector("attention_scale", {width});
+    block.mlp_scale = vector("mlp_scale", {width});
+    block.residual_mix = vector("residual_mix", {2, width});
+    block.query_gain = vector("attention.query_gain", {config.heads});
+    block.query = matrix("attention.query.weight", width, width, "attention");
+    block.key = matrix("attention.key.weight", kv, width, "attention");
+    block.value = matrix("attention.value.weight", kv, width, "attention");
+    block.output = matrix("attention.output.weight", width, width, "attention");
+    block.up = matrix("mlp.up.weight", config.hidden, width, "mlp");
+    block.down = matrix("mlp.down.weight", width, config.hidden, "mlp");
+    blocks.push_back(std::move(block));
+  }
+  copies.resize(blocks.size());
+}
+
+at::Tensor Weights::add(std::string name, std::vector<std::int64_t> shape, Role role, const char* group, int layer) {
+  auto tensor = at::empty(shape, at::TensorOptions().dtype(at::kFloat).device(device_));
+  tensor.set_requires_grad(true);
+  parameters_.push_back({std::move(name), tensor, role, group, layer});
+  return tensor;
+}
+
+namespace {
+
+// Draws on the CPU, so that a seed means the same weights on every device.
+template <class Draw>
+void fill(const at::Tensor& parameter, Draw draw) {
+  auto values = at::empty(parameter.sizes(), at::kFloat);
+  auto* data = values.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < values.numel(); ++i) data[i] = static_cast<float>(draw());
+  parameter.detach().copy_(values);
+}
+
+// U(-1/sqrt(in), 1/sqrt(in)), the usual start of a linear map.
+void fill_linear(const at::Tensor& weight, caddie::Random random) {
+  const double bound = 1 / std::sqrt(static_cast<double>(weight.size(1)));
+  fill(weight, [&] { return bound * (2 * random.uniform() - 1); });
+}
+
+}  // namespace
+
+void Weights::initialize(const Config& config, caddie::Random& random) {
+  const at::NoGradGuard no_grad;
+  if (device_.is_meta()) return;
+  const auto constant = [](const at::Tensor& tensor, double value) { tensor.detach().fill_(value); };
+  if (skip.defined()) constant(skip, 1);
+  auto stream = random.split("embedding.weight");
+  fill(embedding, [&] { return config.embedding_std * stream.normal(); });
+  if (config.embedding_spectrum && config.embedding_std > 0) {
+    embedding.detach().copy_(caddie::ops::power_law_spectrum(embedding.detach().cpu(), *config.embedding_spectrum));
+  }
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const auto& block = blocks[i];
+    constant(block.attention_scale, 1);
+    constant(block.mlp_scale, 1);
+    constant(block.residual_mix.select(0, 0), 1);
+    constant(block.residual_mix.select(0, 1), 0);
+    constant(block.query_gain, config.query_gain);
+    const auto layer = static_cast<std::int64_t>(i);
+    fill_linear(block.query, random.split(block_name(layer, "attention.query.weight")));
+    fill_linear(block.key, random.split(block_name(layer, "attention.key.weight")));
+    fill_linear(block.value, random.split(block_name(layer, "attention.value.weight")));
+    fill_linear(block.up, random.split(block_name(layer, "mlp.up.weight")));
+    constant(block.output, 0);
+    constant(block.down, 0);
+  }
+}
+
+void Weights::set_fake_quant(std::span<const caddie::FakeQuantRule> rules) {
+  std::map<std::string, int> bits;
+  for (const auto& rule : rules) {
+    bool is_matrix = false;
+    for (const auto& parameter : parameters_) is_matrix |= parameter.name == rule.parameter && parameter.role == Role::matrix;
+    CADDIE_CHECK(is_matrix, ErrorKind::usage, "'", rule.parameter, "' cannot be fake-quantized, only the matrices of the blocks can");
+    CADDIE_CHECK(rule.bits >= 2 && rule.bits <= 8, ErrorKind::usage, "fake quantization of '", rule.parameter, "' to ", rule.bits,
+                 " bits is not possible, accepted: 2 to 8");
+    bits[rule.parameter] = rule.bits;
+  }
+  fake_quant_bits_ = std::move(bits);
+}
+
+int Weights::bits_of(const std::string& name, bool training) const {
+  const auto found = fake_quant_bits_.find(name);
+  return training && found != fake_quant_bits_.end() ? found->second : 0;
+}
+
+at::Tensor Weights::copy_of(const at::Tensor& weight, int bits) const {
+  const auto values = bits > 0 ? caddie::ops::fake_quantize_rows(weight.detach(), bits) : weight.detach();
+  return values.to(type_);
+}
+
+void Weights::prepare(bool training) {
+  const at::NoGradGuard no_grad;
+  fake_quantized_ = training && !fake_quant_bits_.empty();
+  if (device_.is_meta()) return;
+  embedding_copy = copy_of(embedding, 0);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const auto& block = blocks[i];
+    const auto copy = [&](const at::Tensor& weight, const char* name) {
+      return copy_of(weight, bits_of(block_name(static_cast<std::int64_t>(i), name), training));
+    };
+    copies[i].qkv = at::cat({copy(block.query, "attention.query.weight"), copy(block.key, "attention.key.weight"),
+                             copy(block.value, "attention.value.weight")}, 0);
+    copies[i].output = copy(block.output, "attention.output.weight");
+    copies[i].up = copy(block.up, "mlp.up.weight");
+    copies[i].down = copy(block.down, "mlp.down.weight");
+  }
+}
+
+}  // namespace unet_gpt
