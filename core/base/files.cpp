@@ -163,7 +163,7 @@ std::vector<Json> read_json_lines(const fs::path& path) {
   return lines;
 }
 
-void create_directories(const fs::path& path) {
+void make_directories(const fs::path& path) {
   std::error_code code;
   fs::create_directories(path, code);
   if (code) fail_write(path, code.value());

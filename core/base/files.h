@@ -46,7 +46,7 @@ CADDIE_API void write_json(const std::filesystem::path& path, const Json& value)
 CADDIE_API void append_line(const std::filesystem::path& path, std::string_view line);
 CADDIE_API std::vector<Json> read_json_lines(const std::filesystem::path& path);
 
-CADDIE_API void create_directories(const std::filesystem::path& path);
+CADDIE_API void make_directories(const std::filesystem::path& path);
 // Read-only view of a file in memory; unmapped by the destructor.
 class CADDIE_API MappedFile {
  public:
