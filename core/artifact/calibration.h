@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "caddie/model.h"
@@ -65,8 +66,8 @@ class CADDIE_API HessianCollector final : public LinearObserver {
   // The sum divided by the number of batches. Throws Error(failed) for a weight that no forward pass announced.
   std::shared_ptr<const SharedCalibration> calibration(const std::string& weight) const;
   at::Tensor hessian(const std::string& weight) const { return calibration(weight)->hessian(); }
-  // Forgets the sum of that weight's group, to free memory once its weights are done.
-  void release(const std::string& weight);
+  // The names that share that weight's input, itself among them.
+  const std::vector<std::string>& group(const std::string& weight) const;
 
  private:
   std::function<bool(const std::string&)> wanted_;

@@ -1,0 +1,271 @@
+#include "core/artifact/quantize.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "caddie/error.h"
+#include "caddie/ops.h"
+#include "core/base/clock.h"
+#include "core/base/interrupt.h"
+#include "core/base/parameter_match.h"
+#include "core/base/progress.h"
+
+namespace caddie::artifact {
+namespace {
+
+std::string match_of(const Json& entry) { return entry.value("match", std::string()); }
+
+// How small tensors and vectors are kept.
+StoredTensor kept(const Parameter& parameter) {
+  const bool vector = parameter.role == Role::vector;
+  QuantizedTensor data{Encoding::plain, parameter.tensor.detach().to(vector ? at::kFloat : at::kHalf), {}, 0, false, {}};
+  StoredTensor stored{parameter.name, parameter.tensor.sizes().vec(), parameter.role, as_stored(data),
+                      vector ? "float32" : "float16", 0};
+  return stored;
+}
+
+double relative_error(const at::Tensor& decoded, const at::Tensor& weight) {
+  const double size = weight.norm().item<double>();
+  return size > 0 ? decoded.to(weight.device()).sub(weight).norm().item<double>() / size : 0;
+}
+
+// "damping 0.01: 60 tensors", "kept: no damping worked: blocks.3.mlp.up.weight".
+std::vector<std::string> summarize_notes(const std::vector<StoredTensor>& tensors) {
+  std::map<std::string, std::vector<std::string>> by_note;
+  for (const auto& tensor : tensors)
+    if (!tensor.data.note.empty()) by_note[tensor.quantizer + ": " + tensor.data.note].push_back(tensor.name);
+  std::vector<std::string> notes;
+  for (const auto& [note, names] : by_note) {
+    std::string line = note + ": ";
+    if (names.size() > 3) {
+      line += concat(names.size(), " tensors");
+    } else {
+      for (std::size_t i = 0; i < names.size(); ++i) line += (i ? ", " : "") + names[i];
+    }
+    notes.push_back(line);
+  }
+  return notes;
+}
+
+// One run of the driver over a model's parameters.
+class Driver {
+ public:
+  Driver(Model& model, const QuantizeSettings& settings, const QuantizerFactory& factory)
+      : settings_(settings), parameters_(model.parameters()), entries_(assign_quantizers(parameters_, settings)),
+        results_(parameters_.size()) {
+    std::set<std::size_t> used;
+    for (const auto& entry : entries_)
+      if (entry) used.insert(*entry);
+    for (const auto entry : used) quantizers_[entry] = factory(settings.tensors[entry]);
+    for (std::size_t i = 0; i < parameters_.size(); ++i) index_[parameters_[i].name] = i;
+  }
+
+  bool needs_calibration(std::size_t i) const {
+    return entries_[i] && quantizers_.at(*entries_[i])->needs_calibration();
+  }
+  bool needs_calibration() const {
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+      if (needs_calibration(i)) return true;
+    return false;
+  }
+  bool wants(const std::string& name) const {
+    const auto found = index_.find(name);
+    return found != index_.end() && needs_calibration(found->second);
+  }
+
+  QuantizedModel run(const HessianCollector& collector) {
+    const at::NoGradGuard no_gradients;
+    Progress progress("quantize");
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      throw_if_interrupted();
+      if (!results_[i]) quantize(i, collector);
+      progress.update(static_cast<double>(i + 1) / static_cast<double>(parameters_.size()), parameters_[i].name);
+    }
+    QuantizedModel quantized;
+    for (auto& result : results_) quantized.tensors.push_back(std::move(*result));
+    quantized.notes = summarize_notes(quantized.tensors);
+    return quantized;
+  }
+
+ private:
+  // The parameter and all others that come with it: same input, same entry.
+  void quantize(std::size_t i, const HessianCollector& collector) {
+    if (!entries_[i]) {
+      results_[i] = kept(parameters_[i]);
+      results_[i]->relative_error = relative_error(decode(results_[i]->data), parameters_[i].tensor.detach());
+      return;
+    }
+    std::vector<std::size_t> members{i};
+    std::shared_ptr<const Calibration> calibration;
+    if (needs_calibration(i)) {
+      members.clear();
+      for (const auto& name : collector.group(parameters_[i].name))
+        if (entries_[index_.at(name)] == entries_[i]) members.push_back(index_.at(name));
+      std::sort(members.begin(), members.end());
+      calibration = collector.calibration(parameters_[i].name);
+    }
+    quantize(members, *entries_[i], calibration.get());
+  }
+
+  void quantize(const std::vector<std::size_t>& members, std::size_t entry, const Calibration* calibration) {
+    std::vector<Weight> weights;
+    for (const auto member : members) weights.push_back({parameters_[member].name, parameters_[member].tensor.detach()});
+    const std::string use = settings_.tensors[entry].value("use", std::string("?"));
+    try {
+      auto tensors = quantizers_[entry]->quantize(weights, calibration);
+      CADDIE_CHECK(tensors.size() == weights.size(), ErrorKind::failed, "it returned ", tensors.size(), " results for ",
+                   weights.size(), " weights");
+      for (std::size_t k = 0; k < members.size(); ++k) {
+        if (calibration && settings_.requantize)
+          tensors[k] = requantize_rows(tensors[k], settings_.tensors[entry].value("bits", tensors[k].bits));
+        const auto& parameter = parameters_[members[k]];
+        StoredTensor stored{parameter.name, weights[k].value.sizes().vec(), parameter.role, as_stored(tensors[k]), use, 0};
+        CADDIE_CHECK(stored.data.codes.sizes() == weights[k].value.sizes(), ErrorKind::failed, "its result for '",
+                     parameter.name, "' is ", stored.data.codes.sizes(), ", the weight is ", weights[k].value.sizes());
+        stored.relative_error = relative_error(decode(stored.data), weights[k].value);
+        results_[members[k]] = std::move(stored);
+      }
+    } catch (Error& error) {
+      throw error.add_context("quantizer " + use);
+    }
+  }
+
+  const QuantizeSettings& settings_;
+  const std::vector<Parameter>& parameters_;
+  std::vector<std::optional<std::size_t>> entries_;
+  std::vector<std::optional<StoredTensor>> results_;
+  std::map<std::size_t, std::shared_ptr<Quantizer>> quantizers_;
+  std::map<std::string, std::size_t> index_;
+};
+
+}  // namespace
+
+QuantizeSettings QuantizeSettings::from_json(const Json& section) {
+  QuantizeSettings settings;
+  if (!section.is_object()) return settings;
+  if (section.contains("calibrate")) settings.calibrate = CalibrateSettings::from_json(section["calibrate"]);
+  settings.keep_float_elements = section.value("keep_float_elements", settings.keep_float_elements);
+  settings.requantize = section.value("requantize", settings.requantize);
+  if (section.contains("tensors"))
+    for (const auto& entry : section["tensors"]) settings.tensors.push_back(entry);
+  return settings;
+}
+
+std::vector<std::optional<std::size_t>> assign_quantizers(std::span<const Parameter> parameters,
+                                                          const QuantizeSettings& settings) {
+  std::vector<std::optional<std::size_t>> assigned(parameters.size());
+  std::vector<bool> used(settings.tensors.size(), false);
+  std::string faults;
+  int shown = 0;
+  const auto fault = [&](const std::string& text) {
+    if (++shown <= 5) faults += (faults.empty() ? "" : "; ") + text;
+  };
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const auto& parameter = parameters[i];
+    std::vector<std::size_t> found;
+    for (std::size_t entry = 0; entry < settings.tensors.size(); ++entry) {
+      const auto match = match_of(settings.tensors[entry]);
+      if (!matches(match, parameter)) continue;
+      used[entry] = true;
+      if (parameter.role != Role::vector || match == "vector") found.push_back(entry);
+    }
+    if (parameter.role != Role::vector && parameter.tensor.numel() <= settings.keep_float_elements) continue;
+    if (found.size() > 1)
+      fault(concat("'", parameter.name, "' is matched by the entries ", match_of(settings.tensors[found[0]]), " and ",
+                   match_of(settings.tensors[found[1]])));
+    else if (found.empty() && parameter.role != Role::vector)
+      fault(concat("'", parameter.name, "' (", role_name(parameter.role), ", ", parameter.tensor.numel(),
+                   " elements) is matched by no entry"));
+    else if (!found.empty())
+      assigned[i] = found[0];
+  }
+  for (std::size_t entry = 0; entry < used.size(); ++entry)
+    if (!used[entry]) fault(concat("the entry '", match_of(settings.tensors[entry]), "' matches no parameter"));
+  if (shown > 5) faults += concat("; and ", shown - 5, " more");
+  if (!faults.empty())
+    throw Error(ErrorKind::usage, "quantize.tensors: " + faults,
+                "Each tensor of more than keep_float_elements elements needs exactly one entry; `match` takes a role "
+                "(matrix, embedding, vector), a group of the model or a name pattern with *.");
+  return assigned;
+}
+
+at::Tensor calibration_tokens(Model& model, const CalibrateSettings& settings, const CalibrationInputs& inputs) {
+  const auto device = model.parameters().at(0).tensor.device();
+  const Random random(inputs.seed, "calibration");
+  switch (settings.source) {
+    case CalibrationSource::self:
+      return self_generated_tokens(model, inputs.vocabulary, settings.sequences, settings.length, settings.temperature,
+                                   random, device);
+    case CalibrationSource::random:
+      return random_tokens(inputs.vocabulary, settings.sequences, settings.length, random, device);
+    case CalibrationSource::train: break;
+  }
+  CADDIE_CHECK(inputs.train_tokens != nullptr, ErrorKind::usage,
+               "calibration from training data was asked for, and there is no training data");
+  const auto tokens = inputs.train_tokens(settings.sequences, settings.length);
+  CADDIE_CHECK(tokens.dim() == 2 && tokens.size(0) == settings.sequences && tokens.size(1) == settings.length,
+               ErrorKind::failed, "the training data gave calibration tokens ", tokens.sizes());
+  return tokens.to(device, at::kLong);
+}
+
+QuantizedModel quantize_model(Model& model, const QuantizeSettings& settings, const QuantizerFactory& factory,
+                              const std::function<std::vector<at::Tensor>()>& calibration, QuantizeTimes* times) {
+  Driver driver(model, settings, factory);
+  QuantizeTimes spent;
+  Stopwatch watch;
+  HessianCollector collector([&](const std::string& name) { return driver.wants(name); });
+  if (driver.needs_calibration()) {
+    const auto batches = calibration();
+    spent.tokens_seconds = watch.seconds();
+    watch.restart();
+    collect_hessians(model, batches, collector);
+    spent.hessians_seconds = watch.seconds();
+    watch.restart();
+  }
+  auto quantized = driver.run(collector);
+  spent.quantize_seconds = watch.seconds();
+  if (times) *times = spent;
+  return quantized;
+}
+
+QuantizedModel quantize_model(Model& model, const QuantizeSettings& settings, const QuantizerFactory& factory,
+                              const CalibrationInputs& inputs, QuantizeTimes* times) {
+  const auto batches = [&] {
+    return split_batches(calibration_tokens(model, settings.calibrate, inputs), settings.calibrate.batch);
+  };
+  return quantize_model(model, settings, factory, batches, times);
+}
+
+QuantizedTensor as_stored(const QuantizedTensor& tensor) {
+  const at::NoGradGuard no_gradients;
+  QuantizedTensor stored = tensor;
+  // A tensor of its own: views of a stacked result would keep the whole stack alive.
+  stored.codes = tensor.codes.detach().to(at::kCPU).contiguous();
+  if (tensor.encoding == Encoding::row_codes) {
+    stored.steps = tensor.steps.detach().to(at::kCPU, at::kHalf).contiguous();
+    CADDIE_CHECK(stored.steps.isfinite().all().item<bool>(), ErrorKind::failed,
+                 "a row's step does not fit into float16 (largest: ", tensor.steps.max().item<float>(),
+                 "): the weights are too large to be stored");
+  } else {
+    CADDIE_CHECK(stored.codes.isfinite().all().item<bool>(), ErrorKind::failed,
+                 "a value does not fit into ", at::toString(stored.codes.scalar_type()), " (NaN, or too large)");
+  }
+  return stored;
+}
+
+QuantizedTensor requantize_rows(const QuantizedTensor& tensor, int bits) {
+  const at::NoGradGuard no_gradients;
+  auto [codes, steps] = ops::quantize_rows(decode(tensor), bits);
+  return {Encoding::row_codes, std::move(codes), std::move(steps), bits, tensor.round_bfloat16, tensor.note};
+}
+
+double quadratic_objective(const at::Tensor& decoded, const at::Tensor& weight, const at::Tensor& hessian) {
+  const at::NoGradGuard no_gradients;
+  const auto error = decoded.to(at::kDouble).sub(weight.to(at::kDouble));
+  return error.matmul(hessian.to(at::kDouble)).mul(error).sum().item<double>();
+}
+
+}  // namespace caddie::artifact

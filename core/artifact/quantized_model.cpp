@@ -1,0 +1,68 @@
+#include "core/artifact/quantized_model.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <bit>
+#include <map>
+
+#include "caddie/error.h"
+#include "core/base/hash.h"
+
+namespace caddie::artifact {
+
+static_assert(std::endian::native == std::endian::little, "files hold little-endian numbers as they lie in memory");
+
+at::Tensor decode(const QuantizedTensor& tensor) {
+  const at::NoGradGuard no_gradients;
+  auto values = tensor.codes.to(at::kFloat);
+  if (tensor.encoding == Encoding::row_codes) values = values.mul(tensor.steps.to(at::kFloat).unsqueeze(1));
+  return tensor.round_bfloat16 ? values.to(at::kBFloat16).to(at::kFloat) : values;
+}
+
+NamedWeights decode(std::span<const StoredTensor> tensors) {
+  NamedWeights weights;
+  weights.reserve(tensors.size());
+  for (const auto& tensor : tensors) weights.emplace_back(tensor.name, decode(tensor.data).view(tensor.shape));
+  return weights;
+}
+
+std::string weights_hash(const NamedWeights& weights) {
+  std::vector<const NamedWeights::value_type*> sorted;
+  for (const auto& weight : weights) sorted.push_back(&weight);
+  std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
+  Sha256 hash;
+  const auto number = [&](std::uint64_t value) { hash.update(std::as_bytes(std::span(&value, 1))); };
+  for (const auto* weight : sorted) {
+    number(weight->first.size());
+    hash.update(weight->first);
+    const auto values = weight->second.to(at::kCPU, at::kFloat).contiguous();
+    number(static_cast<std::uint64_t>(values.dim()));
+    for (const auto size : values.sizes()) number(static_cast<std::uint64_t>(size));
+    hash.update(std::as_bytes(std::span(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel()))));
+  }
+  return hash.hex();
+}
+
+void load_weights(Model& model, const NamedWeights& weights) {
+  const at::NoGradGuard no_gradients;
+  std::map<std::string_view, const at::Tensor*> by_name;
+  for (const auto& [name, value] : weights)
+    CADDIE_CHECK(by_name.emplace(name, &value).second, ErrorKind::data, "the weights hold '", name, "' twice");
+  const auto& parameters = model.parameters();
+  for (const auto& parameter : parameters) {
+    const auto found = by_name.find(parameter.name);
+    CADDIE_CHECK(found != by_name.end(), ErrorKind::data, "the weights lack the model's parameter '", parameter.name, "'");
+    CADDIE_CHECK(found->second->sizes() == parameter.tensor.sizes(), ErrorKind::data, "the weight '", parameter.name,
+                 "' is ", found->second->sizes(), ", the model's parameter is ", parameter.tensor.sizes());
+    by_name.erase(found);
+  }
+  CADDIE_CHECK(by_name.empty(), ErrorKind::data, "the model has no parameter '", by_name.begin()->first,
+               "', which the weights hold");
+  std::map<std::string_view, at::Tensor> targets;
+  for (const auto& parameter : parameters) targets.emplace(parameter.name, parameter.tensor);
+  for (const auto& [name, value] : weights) targets.at(name).copy_(value);
+  model.prepare(/*training=*/false);
+}
+
+}  // namespace caddie::artifact
