@@ -45,7 +45,7 @@ StoredTensor read_tensor(const Json& entry, const SafetensorsReader& file) {
 }  // namespace
 
 void write_codes(const std::filesystem::path& folder, const QuantizedModel& model) {
-  caddie::create_directories(folder);
+  make_directories(folder);
   NamedTensors tensors;
   Json list = Json::array();
   for (const auto& tensor : model.tensors) {
