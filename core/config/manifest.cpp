@@ -1,0 +1,77 @@
+// From files and overrides to a checked manifest.
+#include "core/config/manifest.h"
+
+#include "core/config/checker.h"
+#include "core/config/merge.h"
+#include "core/config/resolve.h"
+
+namespace caddie {
+namespace fs = std::filesystem;
+
+namespace config {
+
+Location whole_file(const std::string& name) {
+  auto source = std::make_shared<Source>();
+  source->name = name;
+  source->folder = fs::current_path();
+  return {source, 0, 0, 1};
+}
+
+namespace {
+
+// The file's name as a run's name.
+std::string default_name(const fs::path& file) {
+  std::string name = file.stem().string().substr(0, 120);
+  for (char& c : name)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-')) c = '_';
+  return name.empty() ? "run" : name;
+}
+
+}  // namespace
+
+Checked resolve(const Chain& chain, const Node& tree, const ComponentSchemas& schemas, Problems& problems) {
+  const Location whole = whole_file(chain.names.front());
+  if (!chain.extends && !tree.find("caddie"))
+    problems.add(whole, concat("'", chain.names.front(), "' does not begin with 'caddie: 1'"), {},
+                 "the version of the format; a file that extends another may leave it out");
+  Checked checked = check(tree, whole, schemas, problems);
+  cross_check(tree, whole, checked.resolved, problems);
+  Json& name = checked.resolved["name"];
+  if (name == "") name = default_name(chain.names.front());
+  return checked;
+}
+
+}  // namespace config
+
+Manifest load_manifest(const fs::path& file, std::span<const std::string> overrides, const ComponentSchemas& schemas) {
+  config::Problems problems;
+  config::Chain chain = config::load_chain(file, problems);
+  std::vector<std::string> order = chain.names;
+  order.emplace_back("command line");
+  if (const config::Entry* sweep = chain.tree.find("sweep"))
+    problems.add(sweep->where, "this is a sweep, accepted here: a manifest of one run", {}, "caddie sweep run takes it");
+  if (!chain.readable || chain.tree.find("sweep")) throw ManifestError(problems.sorted(order));
+
+  int layer = static_cast<int>(chain.sources.size());
+  for (const std::string& text : overrides)
+    if (const auto change = config::parse_override(text, problems)) config::apply(chain.tree, *change, layer++, problems);
+  config::Checked checked = config::resolve(chain, chain.tree, schemas, problems);
+  if (!problems.empty()) throw ManifestError(problems.sorted(order));
+
+  Manifest manifest;
+  manifest.file = chain.sources.front();
+  manifest.sources = std::move(chain.sources);
+  manifest.text = std::move(chain.text);
+  manifest.overrides.assign(overrides.begin(), overrides.end());
+  manifest.resolved = std::move(checked.resolved);
+  manifest.notes = std::move(checked.notes);
+  manifest.origins = std::move(checked.origins);
+  return manifest;
+}
+
+std::string Manifest::origin(const std::string& path) const {
+  const auto found = origins.find(path);
+  return found == origins.end() ? "default" : found->second;
+}
+
+}  // namespace caddie

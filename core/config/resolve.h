@@ -1,0 +1,12 @@
+// A merged tree to a checked manifest: shared by single manifests and sweeps. Internal to config.
+#pragma once
+
+#include "core/config/checker.h"
+#include "core/config/merge.h"
+
+namespace caddie::config {
+
+Checked resolve(const Chain& chain, const Node& tree, const ComponentSchemas& schemas, Problems& problems);
+Location whole_file(const std::string& name);
+
+}  // namespace caddie::config

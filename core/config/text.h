@@ -1,0 +1,23 @@
+// Text of sources: lines, characters, positions, and what of it is refused before yaml-cpp sees it. Internal to config.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/config/document.h"
+
+namespace caddie::config {
+
+// Refuses what is too long, not UTF-8, has control characters, or a tab in its indentation; false after a problem.
+bool check_text(std::string_view text, const std::shared_ptr<const Source>& source, Problems& problems);
+
+// From a position in bytes (column from 0) to one in characters (column from 1).
+Location locate_bytes(const std::shared_ptr<const Source>& source, int line, std::size_t byte_column, int length);
+
+// Characters that the token at this position takes in its line: a quoted text with its quotes, or `value` as it stands.
+int token_length(const std::vector<std::string>& lines, int line, std::size_t byte_column, std::string_view value);
+
+}  // namespace caddie::config
