@@ -1,0 +1,200 @@
+#include "core/pipeline/plan.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/rand.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "caddie/error.h"
+#include "core/artifact/predict.h"
+#include "core/base/clock.h"
+#include "core/base/environment.h"
+#include "core/base/parameter_match.h"
+#include "core/comm/solo.h"
+#include "core/eval/windows.h"
+#include "core/pipeline/cache.h"
+#include "core/pipeline/run.h"
+#include "core/pipeline/stages.h"
+#include "core/train/train.h"
+
+namespace caddie::pipeline {
+namespace fs = std::filesystem;
+namespace {
+
+// Follows the keys as far as the cache's content allows.
+class Walk {
+ public:
+  Walk(const Session& session, const fs::path& root)
+      : session_(session), cache_(root.empty() ? StageCache::default_root() : root) {}
+
+  Json stages(Json& notes) {
+    try {
+      follow();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::data) throw;
+      notes.push_back(error.what());
+    }
+    Json list = Json::array();
+    for (const std::string& name : stage_names()) {
+      if (name == "ttt" && session_.section("ttt").is_null()) continue;
+      list.push_back({{"stage", name}, {"key", keys_.value(name, Json())}, {"cached", hits_.value(name, false)}});
+    }
+    return list;
+  }
+  // What computing a cached stage took.
+  const Json& seconds() const { return seconds_; }
+  std::int64_t validation_tokens() const { return identity_.value("validation_tokens", std::int64_t{0}); }
+
+ private:
+  std::optional<CacheEntry> look(const StageKey& key) {
+    keys_[key.stage] = key.hash();
+    auto entry = cache_.find(key);
+    hits_[key.stage] = entry.has_value();
+    if (entry) seconds_[key.stage] = entry->seconds;
+    return entry;
+  }
+
+  void follow() {
+    const auto data = look(data_stage_key(session_));
+    if (!data) return;
+    identity_ = data->outputs.at("identity");
+    const auto train = look(train_stage_key(session_, identity_));
+    if (!train) return;
+    const auto codes = look(quantize_stage_key(session_, identity_, train->outputs.at("weights_hash")));
+    if (!codes) return;
+    const std::string decoded = codes->outputs.at("decoded_hash");
+    look(compress_stage_key(session_, codes->outputs.at("codes_hash"), identity_));
+    const auto modes = score_modes(session_, identity_, train->outputs, decoded);
+    keys_["evaluate"] = combined_key(modes);
+    double total = 0;
+    bool all = true;
+    for (const ScoreMode& mode : modes) {
+      const auto entry = cache_.find(mode.key);
+      all = all && entry.has_value();
+      if (entry) total += entry->seconds;
+    }
+    hits_["evaluate"] = all;
+    if (all) seconds_["evaluate"] = total;
+    if (!session_.section("ttt").is_null()) look(ttt_stage_key(session_, identity_, decoded));
+  }
+
+  const Session& session_;
+  StageCache cache_;
+  Json keys_ = Json::object(), hits_ = Json::object(), seconds_ = Json::object(), identity_ = Json::object();
+};
+
+// Floating-point operations a second of this device's matrix products, in the session's precision.
+double matrix_speed(const Session& session) {
+  const auto type = session.precision() == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
+  const std::int64_t n = session.device().is_cuda() ? 4096 : 512;
+  const at::Tensor a = at::rand({n, n}, at::TensorOptions(session.device())).to(type);
+  double best = 1e9;
+  for (int i = 0; i < 4; ++i) {
+    const Stopwatch watch;
+    at::mm(a, a).flatten()[0].item<float>();
+    best = std::min(best, watch.seconds());
+  }
+  return 2.0 * std::pow(static_cast<double>(n), 3) / best;
+}
+
+std::int64_t optimizer_bytes(const Session& session, const std::vector<Parameter>& parameters) {
+  const auto settings = train::TrainSettings::from_json(session.resolved());
+  const auto assignment = assign_parameters(parameters, settings.optimizers, "optimizers");
+  SoloCommunicator solo;
+  std::int64_t bytes = 0;
+  const Json& entries = session.section("optimizers");
+  for (std::size_t entry = 0; entry < entries.size(); ++entry) {
+    OptimizerContext context{&session.services(), &solo, {}};
+    for (std::size_t p = 0; p < parameters.size(); ++p)
+      if (assignment[p] == entry)
+        context.parameters.push_back({parameters[p].name, parameters[p].tensor.detach(), parameters[p].tensor.detach()});
+    if (!context.parameters.empty()) bytes += session.catalogue().create_optimizer(entries[entry], context)->state_bytes();
+  }
+  return bytes;
+}
+
+std::int64_t memory_bytes(const Session& session, Model& model, std::int64_t elements) {
+  const auto settings = train::TrainSettings::from_json(session.resolved());
+  std::int64_t copies = 2;  // weights and gradients
+  if (settings.average.ema) copies += 1;
+  if (settings.average.swa_every > 0) copies += 1;
+  std::int64_t bytes = copies * elements * 4 + optimizer_bytes(session, model.parameters());
+  bytes += elements * (session.precision() == Precision::bfloat16 ? 2 : 4);  // the forward pass's copies of the weights
+  return bytes + model.activation_bytes(settings.tokens_per_step / settings.micro_batches);
+}
+
+// Seconds of the stages that are not cached. Rough: matrix products at their measured speed, half of it for the rest.
+Json predict_seconds(const Session& session, Model& model, std::int64_t validation_tokens) {
+  const double token_seconds = model.training_flops_per_token() / (0.5 * matrix_speed(session));
+  const auto settings = train::TrainSettings::from_json(session.resolved());
+  Json seconds = Json::object();
+  double train = 1e18;
+  if (settings.stop_seconds) train = *settings.stop_seconds;
+  if (settings.stop_steps)
+    train = std::min(train, static_cast<double>(*settings.stop_steps * settings.tokens_per_step) * token_seconds);
+  seconds["train"] = train + static_cast<double>(settings.warmup_steps * settings.tokens_per_step) * token_seconds;
+  if (validation_tokens == 0) return seconds;
+
+  const eval::Settings scores = eval::Settings::from_json(session.section("evaluate"), session.sequence());
+  double tokens = static_cast<double>(validation_tokens);
+  if (scores.limit > 0) tokens = std::min(tokens, static_cast<double>(scores.limit));
+  const double forward = token_seconds / 3;
+  const double sliding = tokens * forward * static_cast<double>(scores.sequence) / static_cast<double>(scores.stride);
+  seconds["evaluate"] = (scores.flat ? 3 * tokens * forward : 0) + (scores.sliding ? sliding : 0);
+  const Json& ttt = session.section("ttt");
+  if (!ttt.is_null())
+    seconds["ttt"] = sliding + tokens * token_seconds * ttt.value("epochs", 0.0);
+  return seconds;
+}
+
+}  // namespace
+
+Json plan(const Session& session, const fs::path& cache) {
+  Json notes = Json::array();
+  Walk walk(session, cache);
+  const Json stages = walk.stages(notes);
+
+  std::int64_t vocabulary = session.stated_vocabulary();
+  if (vocabulary == 0) {
+    const auto settings = data::DataSettings::from_json(session.section("data"));
+    try {
+      vocabulary = data::ByteTable::from_file(settings.tokenizer).vocabulary();
+    } catch (const Error& error) {
+      notes.push_back(concat(error.what(), "; model.vocabulary would tell the model's size without the tokenizer"));
+    }
+  }
+  Json result = {{"stages", stages}, {"notes", notes}};
+  if (vocabulary == 0) {
+    result["parameters"] = nullptr;
+    result["fits"] = nullptr;
+    result["predicted"] = Json::object();
+    return result;
+  }
+
+  const auto model = session.create_model(vocabulary, at::kMeta);
+  std::int64_t elements = 0;
+  for (const Parameter& parameter : model->parameters()) elements += parameter.tensor.numel();
+  const auto quantizers = [&](const Json& entry) {
+    return session.catalogue().create_quantizer(entry, QuantizerContext{&session.services()});
+  };
+  const auto compressor =
+      session.catalogue().create_compressor(session.section("compress"), CompressorContext{&session.services()});
+  const auto prediction = artifact::predict_artifact_bytes(
+      model->parameters(), artifact::QuantizeSettings::from_json(session.section("quantize")), quantizers, *compressor);
+  const std::int64_t memory = memory_bytes(session, *model, elements);
+
+  Json seconds = predict_seconds(session, *model, walk.validation_tokens());
+  for (const auto& [stage, value] : walk.seconds().items()) seconds[stage] = value;
+  const Json& cap = session.section("budgets").at("artifact_bytes");
+  const bool bytes_fit = cap.is_null() || prediction.bytes + code_bytes().value_or(0) <= cap.get<std::int64_t>();
+  const bool memory_fits = session.device().is_cuda() || memory <= total_memory_bytes();
+  result["parameters"] = elements;
+  result["fits"] = bytes_fit && memory_fits;
+  result["predicted"] = {{"artifact_bytes", prediction.bytes}, {"code_bytes", code_bytes().value_or(0)},
+                         {"memory_bytes", memory}, {"seconds", seconds}};
+  return result;
+}
+
+}  // namespace caddie::pipeline

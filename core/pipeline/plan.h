@@ -1,0 +1,17 @@
+// What a run would do: stages with hit or miss, and what it would take. Runs nothing and writes nothing.
+#pragma once
+
+#include <filesystem>
+
+#include "caddie/export.h"
+#include "core/base/json.h"
+#include "core/pipeline/session.h"
+
+namespace caddie::pipeline {
+
+// {"parameters", "fits", "stages": [{"stage", "key", "cached"}], "predicted": {"artifact_bytes", "memory_bytes",
+//  "seconds": {stage: x}}, "notes": [...]}. Keys that depend on something which is not computed yet, or on data that is
+// missing, are null.
+CADDIE_API Json plan(const Session& session, const std::filesystem::path& cache);
+
+}  // namespace caddie::pipeline

@@ -1,0 +1,117 @@
+#include "core/pipeline/run_folder.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "caddie/error.h"
+#include "core/base/clock.h"
+#include "core/base/environment.h"
+#include "core/base/files.h"
+#include "core/base/hash.h"
+#include "core/base/suggest.h"
+
+namespace caddie::pipeline {
+namespace fs = std::filesystem;
+namespace {
+
+Json plugins_of(const Session& session) {
+  Json plugins = Json::object();
+  const auto add = [&](PluginKind kind, const Json& section) {
+    if (section.is_null()) return;
+    const std::string name = section.at("use").get<std::string>();
+    plugins[std::string(kind_name(kind)) + " " + name] = to_json(session.catalogue().provenance(kind, name));
+  };
+  add(PluginKind::model, session.section("model"));
+  for (const Json& entry : session.section("optimizers")) add(PluginKind::optimizer, entry);
+  for (const Json& entry : session.section("quantize").at("tensors")) add(PluginKind::quantizer, entry);
+  add(PluginKind::compressor, session.section("compress"));
+  add(PluginKind::ttt, session.section("ttt"));
+  return plugins;
+}
+
+// mkdir tells whether the name is ours: two runs that start in the same second get different folders.
+fs::path new_folder(const fs::path& runs, const Session& session) {
+  make_directories(runs);
+  const std::string base = concat(utc_compact(), "_", session.resolved().at("name").get<std::string>(), "_",
+                                  sha256(canonical(session.resolved())).substr(0, 8));
+  for (int i = 1; i < 1000; ++i) {
+    const fs::path path = fs::absolute(runs) / (i == 1 ? base : concat(base, "-", i));
+    std::error_code code;
+    if (fs::create_directory(path, code)) return path;
+    if (code)
+      throw Error(ErrorKind::failed, concat("cannot make the run's folder ", path.string(), ": ", code.message()),
+                  "Choose another folder with --runs DIR.");
+  }
+  throw Error(ErrorKind::failed, concat("cannot make a run folder in ", runs.string()));
+}
+
+}  // namespace
+
+RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {}
+
+RunFolder RunFolder::create(const fs::path& runs, const Session& session) {
+  RunFolder folder(new_folder(runs, session));
+  make_directories(folder.path_ / "stages");
+  make_directories(folder.path_ / "artifact");
+  const Manifest& manifest = session.manifest();
+  write_atomic(folder.path_ / "manifest.yaml", manifest.text);
+  write_json(folder.path_ / "resolved.json", manifest.resolved);
+  std::string overrides;
+  for (const std::string& text : manifest.overrides) overrides += text + "\n";
+  write_atomic(folder.path_ / "overrides.txt", overrides);
+  write_json(folder.path_ / "plugins.json", plugins_of(session));
+  Json environment = environment_facts();
+  environment["device"] = session.device().str();
+  environment["precision"] = precision_name(session.precision());
+  write_json(folder.path_ / "environment.json", environment);
+  folder.set_status("running", {{"stage", nullptr}});
+  return folder;
+}
+
+RunFolder RunFolder::open(const fs::path& runs, const std::string& run) {
+  const auto is_run = [](const fs::path& path) { return fs::exists(path / "resolved.json"); };
+  if (is_run(run)) return RunFolder(fs::absolute(run).lexically_normal());
+  if (is_run(runs / run)) return RunFolder(fs::absolute(runs / run).lexically_normal());
+  std::vector<std::string> names, matching;
+  std::error_code code;
+  for (const auto& item : fs::directory_iterator(runs, code)) {
+    if (!is_run(item.path())) continue;
+    names.push_back(item.path().filename().string());
+    if (names.back().starts_with(run)) matching.push_back(names.back());
+  }
+  if (matching.size() == 1) return RunFolder(fs::absolute(runs / matching[0]).lexically_normal());
+  if (matching.size() > 1)
+    throw Error(ErrorKind::usage, concat("'", run, "' is the beginning of ", matching.size(), " runs in ", runs.string()),
+                "Write more of the name; caddie runs list shows all.");
+  const std::string guess = closest(run, names);
+  throw Error(ErrorKind::usage, concat("there is no run '", run, "' in ", fs::absolute(runs).string()),
+              guess.empty() ? "caddie runs list shows all; --runs DIR looks elsewhere." : "Did you mean '" + guess + "'?");
+}
+
+Json RunFolder::resolved() const { return read_json(path_ / "resolved.json"); }
+
+void RunFolder::set_status(const std::string& status, const Json& more) const {
+  Json facts = fs::exists(path_ / "status.json") ? read_json(path_ / "status.json") : Json::object();
+  if (!facts.contains("started")) facts["started"] = utc_timestamp();
+  facts["status"] = status;
+  facts["updated"] = utc_timestamp();
+  facts["process"] = ::getpid();
+  facts.update(more);
+  if (status == "running") facts.erase("error");
+  write_json(path_ / "status.json", facts);
+}
+
+Json RunFolder::status() const { return read_json(path_ / "status.json"); }
+
+void RunFolder::write_stage(const std::string& stage, const Json& facts) const {
+  write_json(path_ / "stages" / (stage + ".json"), facts);
+}
+void RunFolder::write_result(const Json& result) const { write_json(path_ / "result.json", result); }
+
+Json RunFolder::result() const {
+  return fs::exists(path_ / "result.json") ? read_json(path_ / "result.json") : Json();
+}
+
+}  // namespace caddie::pipeline

@@ -1,0 +1,97 @@
+// The data and train stages: shards and identity; final weights, last weights and metrics.
+#include <algorithm>
+#include <fstream>
+
+#include "caddie/error.h"
+#include "core/artifact/quantized_model.h"
+#include "core/base/files.h"
+#include "core/base/safetensors.h"
+#include "core/comm/solo.h"
+#include "core/data/baselines.h"
+#include "core/data/loader.h"
+#include "core/data/source.h"
+#include "core/pipeline/stages.h"
+#include "core/train/train.h"
+
+namespace caddie::pipeline {
+namespace fs = std::filesystem;
+namespace {
+
+// After a resume the metrics of steps that are done again are dropped.
+void keep_metrics_up_to(const fs::path& path, std::int64_t steps) {
+  if (!fs::exists(path)) return;
+  std::string kept;
+  for (const Json& line : read_json_lines(path))
+    if (line.value("step", std::int64_t{0}) <= steps) kept += canonical(line) + "\n";
+  write_atomic(path, kept);
+}
+
+Json to_json(const train::StepMetrics& m) {
+  return {{"step", m.step}, {"train_loss", m.train_loss}, {"rate_factor", m.rate_factor},
+          {"elapsed_seconds", m.elapsed_seconds}, {"tokens_per_second", m.tokens_per_second}};
+}
+
+Json to_json(const train::TrainResult& r) {
+  Json facts = {{"steps", r.steps}, {"train_loss", r.train_loss}, {"training_seconds", r.seconds},
+                {"last_step_started_at", r.last_step_started_at}, {"step_ms_median", r.step_ms_median},
+                {"tokens_per_second", r.tokens_per_second}, {"peak_memory_bytes", r.peak_memory_bytes},
+                {"swa_count", r.swa_count}};
+  if (r.resumed_from_step) facts["resumed_from_step"] = *r.resumed_from_step;
+  return facts;
+}
+
+data::LoaderSettings loader_settings(const Session& session, const data::DataSet& data,
+                                     const train::TrainSettings& settings) {
+  data::LoaderSettings loader;
+  loader.shards = data.train;
+  loader.sequence = settings.sequence;
+  loader.tokens_per_step = settings.tokens_per_step;
+  loader.micro_batches = settings.micro_batches;
+  loader.vocabulary = data.vocabulary;
+  loader.device = session.device();
+  return loader;
+}
+
+}  // namespace
+
+Json compute_data(const Session& session, const fs::path& folder) {
+  const data::DataSet data = data::prepare_data(data::DataSettings::from_json(session.section("data")), folder,
+                                                session.services().threads());
+  Json baselines = Json::array();
+  if (!data.validation_text.empty())
+    for (const data::Baseline& b : data::validation_baselines(read_text(data.validation_text)))
+      baselines.push_back({{"name", b.name}, {"bits_per_byte", b.bits_per_byte}});
+  return {{"identity", data.identity}, {"baselines", baselines}};
+}
+
+Json compute_train(const Session& session, const data::DataSet& data, const fs::path& folder, const RunFolder& run,
+                   const std::string& key) {
+  const auto settings = train::TrainSettings::from_json(session.resolved());
+  const auto model = session.create_model(data.vocabulary, session.device());
+  Random random(session.seed(), "initial weights");
+  model->initialize(random);
+
+  data::SequentialLoader loader(loader_settings(session, data, settings));
+  SoloCommunicator solo;
+  const Json& entries = session.section("optimizers");
+  train::TrainJob job{*model, loader, solo, session.services(),
+                      [&](std::size_t entry, const OptimizerContext& context) {
+                        return session.catalogue().create_optimizer(entries.at(entry), context);
+                      },
+                      run.checkpoints(), key,
+                      [&](const train::StepMetrics& metrics) { append_line(run.metrics(), canonical(to_json(metrics))); },
+                      [&](std::int64_t steps) { keep_metrics_up_to(run.metrics(), steps); }, {}};
+  // Without a checkpoint to go on from, metrics of an attempt before are of no use.
+  if (!fs::exists(run.checkpoints() / "latest.json")) keep_metrics_up_to(run.metrics(), 0);
+  const train::TrainResult result = train::train(settings, job);
+
+  write_safetensors(folder / "weights.safetensors", result.weights);
+  write_safetensors(folder / "last.safetensors", result.last_weights);
+  if (fs::exists(run.metrics())) fs::copy_file(run.metrics(), folder / "metrics.jsonl");
+  Json outputs = to_json(result);
+  outputs["weights_hash"] = artifact::weights_hash(result.weights);
+  outputs["last_hash"] = artifact::weights_hash(result.last_weights);
+  return outputs;
+}
+
+}  // namespace caddie::pipeline
