@@ -6,6 +6,7 @@
 #include "caddie/error.h"
 #include "core/base/files.h"
 #include "core/data/byte_table.h"
+#include "core/data/loader.h"
 #include "core/data/shards.h"
 #include "core/data/tokenizer.h"
 #include "tests/support/catch.h"
@@ -137,5 +138,29 @@ TEST_CASE("golden shards, whole and broken") {
       CHECK((tokens >= 0) == expected["value"]["accepted"].get<bool>());
       if (tokens >= 0) CHECK(tokens == expected["value"]["tokens"].get<std::int64_t>());
     }
+  });
+}
+
+TEST_CASE("golden loader") {
+  each("loader", [](const Bundle& bundle, const Json& check) {
+    const Json& s = check["settings"];
+    LoaderSettings settings;
+    settings.shards = resolve_shards({(bundle.folder / s["files"].get<std::string>()).string()});
+    settings.sequence = s["sequence"];
+    settings.tokens_per_step = s["tokens_per_step"];
+    settings.world = s["world"];
+    settings.micro_batches = s["micro_steps"].get<std::int64_t>() * settings.world;
+    std::vector<std::unique_ptr<SequentialLoader>> ranks;
+    for (settings.rank = 0; settings.rank < settings.world; ++settings.rank) ranks.push_back(std::make_unique<SequentialLoader>(settings));
+    std::vector<std::int64_t> inputs, targets;
+    for (std::int64_t micro = 0; micro < s["steps"].get<std::int64_t>() * s["micro_steps"].get<std::int64_t>(); ++micro)
+      for (const auto& rank : ranks) {
+        const Batch batch = rank->next();
+        const at::Tensor x = batch.inputs.contiguous(), y = batch.targets.contiguous();
+        inputs.insert(inputs.end(), x.const_data_ptr<std::int64_t>(), x.const_data_ptr<std::int64_t>() + x.numel());
+        targets.insert(targets.end(), y.const_data_ptr<std::int64_t>(), y.const_data_ptr<std::int64_t>() + y.numel());
+      }
+    CHECK(inputs == bundle.expected(check, "inputs"));
+    CHECK(targets == bundle.expected(check, "targets"));
   });
 }
