@@ -52,7 +52,7 @@ void save_memory(const Json& memory) {
   try {
     const fs::path file = memory_file();
     if (file.empty()) return;
-    caddie::create_directories(file.parent_path());
+    make_directories(file.parent_path());
     write_json(file, memory);
   } catch (const std::exception& error) {
     log::debug(concat("file hashes are not remembered: ", error.what()));

@@ -120,7 +120,7 @@ void write_text_data(const DataSettings& settings, const fs::path& folder, int t
         return true;
       },
       training);
-  caddie::create_directories(folder);
+  make_directories(folder);
   // An attempt with another text may have left its sidecar.
   for (const char* leftover : {kSidecar, "data.json"}) {
     std::error_code ignored;

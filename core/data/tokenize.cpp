@@ -139,7 +139,7 @@ bool held_out(std::string_view document, double share) {
 
 Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokenizer, const TokenizeSettings& settings, const Json& identity) {
   check_settings(settings);
-  caddie::create_directories(settings.output);
+  make_directories(settings.output);
   const fs::path sidecar = settings.output / kSidecar, progress_file = settings.output / kProgressFile;
   const Json what = settings_json(settings, tokenizer, identity);
   if (fs::exists(sidecar)) {
@@ -237,7 +237,7 @@ Json tokenize_files(const std::vector<fs::path>& inputs, const fs::path& tokeniz
   Json files = Json::array();
   for (const fs::path& input : inputs)
     files.push_back({{"file", input.filename().string()}, {"bytes", static_cast<std::int64_t>(fs::file_size(input))}});
-  caddie::create_directories(settings.output);
+  make_directories(settings.output);
   const fs::path copy = settings.output / "tokenizer.model";
   if (!fs::exists(copy) || sha256_file(copy) != tokenizer.sha256()) {
     CADDIE_CHECK(!fs::exists(settings.output / kSidecar), ErrorKind::usage, settings.output.string(),

@@ -163,7 +163,7 @@ void add_export_bible(Command& group) {
   command.run([output](const Globals& globals) {
     const fs::path file = output->empty() ? data::bible_file() : fs::path(*output);
     const std::string text = data::export_bible();
-    if (file.has_parent_path()) caddie::create_directories(file.parent_path());
+    if (file.has_parent_path()) make_directories(file.parent_path());
     write_atomic(file, text);
     print_result(globals, canonical({{"file", file.string()}, {"bytes", text.size()}, {"sha256", sha256(text)}}),
                  concat(file.string(), "  ", grouped(static_cast<std::int64_t>(text.size())), " bytes, 1,189 chapters"));
