@@ -39,7 +39,7 @@ struct ReaderCounts {
   std::int64_t empty = 0, invalid_utf8 = 0, too_long = 0;
   std::string first_problem;  // "FILE:LINE: what", of the first document that was passed over
   Json json() const;
-  std::string summary() const;  // "2 empty, 1 with invalid UTF-8 (first: ...)", or nothing
+  CADDIE_API std::string summary() const;  // "2 empty, 1 with invalid UTF-8 (first: ...)", or nothing
 };
 
 class CADDIE_API TextReader {

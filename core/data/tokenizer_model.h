@@ -31,7 +31,7 @@ struct TokenizerModel {
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
   std::string sha256;         // of the serialized model
 
-  std::int64_t count(PieceType type) const;
+  CADDIE_API std::int64_t count(PieceType type) const;
   std::int64_t unknown_id() const;  // -1: none
 };
 
