@@ -47,6 +47,7 @@ class LoadingNotice {
   static void say(const char* what) {
     std::fprintf(stderr, "error: the plugin %s %s while it was being loaded\n  Remove it or correct it; caddie plugin list "
                  "shows what is left.\n", loading_, what);
+    std::fflush(stderr);
   }
   static inline const char* loading_ = nullptr;
   std::string text_;
@@ -63,9 +64,12 @@ std::string rebuild_hint() {
                 "cmake --build build).");
 }
 
-// The loader's message names the file once more, in front.
+// The loader's own words: without what Boost.DLL wraps around them, and without the file once more.
 std::string loader_message(const char* what, const std::filesystem::path& file) {
   std::string text(what);
+  constexpr std::string_view kOpen = "dlerror system message: ";
+  if (const auto open = text.find(kOpen), close = text.rfind("): "); open != std::string::npos && close > open)
+    text = text.substr(open + kOpen.size(), close == std::string::npos ? close : close - open - kOpen.size());
   if (const auto at = text.find(file.string() + ": "); at != std::string::npos)
     text.erase(0, at + file.string().size() + 2);
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
