@@ -35,9 +35,12 @@ function(caddie_add_plugin name)
   endif()
   set_property(GLOBAL APPEND PROPERTY CADDIE_PLUGIN_TARGETS ${target})
   set_property(GLOBAL APPEND PROPERTY CADDIE_PLUGIN_KINDS ${arg_KIND}/${name})
-  # A unit test beside the plugin, <name>_test.cpp, is found by its name.
+  # A unit test beside the plugin, <name>_test.cpp, is found by its name. It is linked with the plugin's own objects, so
+  # that it can call the algorithm, and runs after the library is built, so that it can load it too.
   if(CADDIE_TESTS AND COMMAND caddie_add_test AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${name}_test.cpp)
-    caddie_add_test(plugin_${name} SOURCES ${name}_test.cpp LABELS fast)
+    caddie_add_test(plugin_${name} SOURCES ${name}_test.cpp $<TARGET_OBJECTS:${target}> LABELS fast
+      LIBRARIES ${arg_LIBRARIES})
+    target_include_directories(test_plugin_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
     add_dependencies(test_plugin_${name} ${target})
   endif()
 endfunction()
