@@ -100,7 +100,7 @@ Scaffold write_scaffold(PluginKind kind, std::string_view name, const fs::path& 
   std::error_code ignored;
   if (fs::exists(folder, ignored) && !fs::is_empty(folder, ignored))
     throw Error(ErrorKind::usage, concat("the folder ", folder.string(), " is not empty"), "Choose another one with --into.");
-  caddie::create_directories(folder);
+  make_directories(folder);
   const Values values = values_for(kind, name);
   Scaffold scaffold{folder, {}, {}};
   for (const TemplateFile& file : template_files()) {
