@@ -31,6 +31,9 @@ struct StepContext {
   double rate_factor;   // the schedule's factor; the rate of this step is learning_rate x rate_factor
 };
 
+// A value that goes linearly from `first` at step 0 to `last` at step `over`, and stays there (Muon's momentum).
+CADDIE_API double linear_ramp(double first, double last, std::int64_t over, std::int64_t step);
+
 class CADDIE_API Optimizer {
  public:
   virtual ~Optimizer();

@@ -1,0 +1,77 @@
+#include "core/train/averager.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_lerp.h>
+#include <ATen/ops/empty_like.h>
+
+#include "core/train/state.h"
+
+namespace caddie::train {
+
+Averager::Averager(const Averaging& settings, const std::vector<Parameter>& parameters) : settings_(settings) {
+  const at::NoGradGuard guard;
+  for (const auto& parameter : parameters) {
+    names_.push_back(parameter.name);
+    parameters_.push_back(parameter.tensor.detach());
+    if (settings_.ema) ema_.push_back(parameter.tensor.detach().clone());
+  }
+}
+
+Averager::~Averager() = default;
+
+void Averager::allocate_swa() {
+  for (const auto& parameter : parameters_) swa_.push_back(at::empty_like(parameter));
+}
+
+void Averager::update(std::int64_t step, double rate_factor) {
+  const at::NoGradGuard guard;
+  if (settings_.ema) at::_foreach_lerp_(ema_, parameters_, 1 - *settings_.ema);
+  if (settings_.swa_every == 0 || rate_factor >= settings_.swa_below || (step + 1) % settings_.swa_every != 0) return;
+  ++swa_count_;
+  if (swa_count_ == 1) {
+    if (swa_.empty()) allocate_swa();
+    for (std::size_t i = 0; i < swa_.size(); ++i) swa_[i].copy_(parameters_[i]);
+  } else {
+    at::_foreach_lerp_(swa_, parameters_, 1.0 / static_cast<double>(swa_count_));
+  }
+}
+
+NamedTensors Averager::named(const std::vector<at::Tensor>& values) const {
+  NamedTensors result;
+  for (std::size_t i = 0; i < values.size(); ++i) result.emplace_back(names_[i], values[i]);
+  return result;
+}
+
+NamedTensors Averager::ema() const { return named(ema_); }
+NamedTensors Averager::swa() const { return swa_count_ > 0 ? named(swa_) : NamedTensors{}; }
+
+NamedTensors Averager::final_weights() const {
+  const at::NoGradGuard guard;
+  std::vector<at::Tensor> values;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (settings_.ema && swa_count_ > 0)
+      values.push_back(ema_[i].mul(settings_.blend).add_(swa_[i], 1 - settings_.blend));
+    else if (settings_.ema)
+      values.push_back(ema_[i].clone());
+    else
+      values.push_back((swa_count_ > 0 ? swa_[i] : parameters_[i]).clone());
+  }
+  return named(values);
+}
+
+void Averager::save(StateWriter& writer) const {
+  writer.number("swa_count", static_cast<double>(swa_count_));
+  for (std::size_t i = 0; i < ema_.size(); ++i) writer.tensor("ema/" + names_[i], ema_[i]);
+  if (swa_count_ == 0) return;
+  for (std::size_t i = 0; i < swa_.size(); ++i) writer.tensor("swa/" + names_[i], swa_[i]);
+}
+
+void Averager::load(const StateReader& reader) {
+  swa_count_ = static_cast<std::int64_t>(reader.number("swa_count"));
+  for (std::size_t i = 0; i < ema_.size(); ++i) restore_tensor(reader, "ema/" + names_[i], ema_[i]);
+  if (swa_count_ == 0) return;
+  if (swa_.empty()) allocate_swa();
+  for (std::size_t i = 0; i < swa_.size(); ++i) restore_tensor(reader, "swa/" + names_[i], swa_[i]);
+}
+
+}  // namespace caddie::train

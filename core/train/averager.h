@@ -1,0 +1,46 @@
+// Averages of the weights over training: a moving average from the initial weights on (EMA, without bias correction) and
+// a running mean of late weights (SWA), blended into the final weights. Reference section 3.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "caddie/model.h"
+#include "caddie/state.h"
+#include "core/base/safetensors.h"
+#include "core/train/settings.h"
+
+namespace caddie::train {
+
+class CADDIE_API Averager {
+ public:
+  // Starts from the parameters' present values, and reads their values at every update. float32, on their device.
+  Averager(const Averaging& settings, const std::vector<Parameter>& parameters);
+  ~Averager();
+
+  // After step `step` (from 0) that was made with this factor.
+  void update(std::int64_t step, double rate_factor);
+
+  std::int64_t swa_count() const { return swa_count_; }
+  NamedTensors ema() const;  // views of the state; empty without a moving average
+  NamedTensors swa() const;  // views of the state; empty while nothing joined
+  // blend x EMA + (1 - blend) x SWA; without one of them the other; without both the parameters. New tensors.
+  NamedTensors final_weights() const;
+
+  void save(StateWriter& writer) const;
+  void load(const StateReader& reader);
+
+ private:
+  NamedTensors named(const std::vector<at::Tensor>& values) const;
+  void allocate_swa();
+
+  Averaging settings_;
+  std::vector<std::string> names_;
+  std::vector<at::Tensor> parameters_, ema_, swa_;
+  std::int64_t swa_count_ = 0;
+};
+
+}  // namespace caddie::train

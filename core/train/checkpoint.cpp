@@ -1,0 +1,106 @@
+#include "core/train/checkpoint.h"
+
+#include <ATen/ops/zeros.h>
+
+#include <functional>
+#include <utility>
+
+#include "caddie/error.h"
+#include "core/base/files.h"
+
+namespace caddie::train {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kLatest = "latest.json";
+constexpr int kFormat = 1;
+
+// Every rank learns whether all succeeded, so that none waits for one that failed.
+bool all_succeeded(Communicator& communicator, const at::Device& device, bool own) {
+  if (communicator.size() == 1) return own;
+  at::Tensor failures = at::zeros({1}, at::TensorOptions().dtype(at::kDouble).device(device));
+  if (!own) failures.fill_(1);
+  communicator.all_reduce_sum(failures);
+  return failures.item<double>() == 0;
+}
+
+std::string problem_of(const std::function<void()>& action) {
+  try {
+    action();
+    return {};
+  } catch (const Error& error) {
+    return error.message();
+  }
+}
+
+}  // namespace
+
+Checkpoints::Checkpoints(fs::path folder, std::string identity, Communicator& communicator, at::Device device)
+    : folder_(std::move(folder)), identity_(std::move(identity)), communicator_(communicator), device_(device) {}
+
+fs::path Checkpoints::file_of(const std::string& name) const {
+  return folder_ / name / concat("rank_", communicator_.rank(), ".safetensors");
+}
+
+void Checkpoints::write_own(const StateDictionary& state, const std::string& name) const {
+  caddie::create_directories(folder_ / name);
+  state.write(file_of(name), {{"identity", identity_}});
+}
+
+void Checkpoints::write(const StateDictionary& state, std::int64_t step) {
+  const std::string name = concat("step_", step);
+  const auto together = [&](const std::function<void()>& action) {
+    const std::string problem = problem_of(action);
+    if (!all_succeeded(communicator_, device_, problem.empty()))
+      throw Error(ErrorKind::failed,
+                  concat("the checkpoint of step ", step, " was not written: ", problem.empty() ? "another rank failed" : problem),
+                  "The checkpoint before is kept.");
+  };
+  together([&] { write_own(state, name); });
+  together([&] {
+    if (communicator_.rank() != 0) return;
+    write_json(folder_ / kLatest, {{"caddie_checkpoint", kFormat}, {"step", step}, {"folder", name},
+                                   {"ranks", communicator_.size()}, {"identity", identity_}});
+    remove_others(name);
+  });
+}
+
+void Checkpoints::remove_others(const std::string& name) const {
+  std::error_code ignored;  // a folder that stays costs space, nothing else
+  for (const auto& entry : fs::directory_iterator(folder_, ignored)) {
+    const std::string other = entry.path().filename().string();
+    if (other.starts_with("step_") && other != name) fs::remove_all(entry.path(), ignored);
+  }
+}
+
+std::optional<StateDictionary> Checkpoints::read() const {
+  const fs::path latest = folder_ / kLatest;
+  if (!fs::exists(latest)) return std::nullopt;
+  const Json content = read_json(latest);
+  const bool known = content.is_object() && content.value("caddie_checkpoint", 0) == kFormat && content.contains("folder") &&
+                     content["folder"].is_string() && content.contains("ranks") && content["ranks"].is_number_integer();
+  CADDIE_CHECK(known, ErrorKind::data, latest.string(), " is not the index of a checkpoint of this version");
+  if (content.value("identity", "") != identity_)
+    throw Error(ErrorKind::failed, concat("the checkpoint in ", folder_.string(), " belongs to another training"),
+                "Remove the folder to start anew.");
+  CADDIE_CHECK(content["ranks"] == communicator_.size(), ErrorKind::data, "the checkpoint in ", folder_.string(), " is of ",
+               content["ranks"].dump(), " ranks, this run has ", communicator_.size());
+  try {
+    return StateDictionary::read(file_of(content["folder"].get<std::string>()));
+  } catch (Error& error) {
+    throw error.add_context("checkpoint");
+  }
+}
+
+void Checkpoints::remove() {
+  communicator_.barrier();
+  if (communicator_.rank() == 0) {
+    std::error_code ignored;
+    fs::remove(folder_ / kLatest, ignored);  // first: what is left is no checkpoint any more
+    remove_others("");
+    fs::remove(folder_, ignored);
+  }
+  communicator_.barrier();
+}
+
+}  // namespace caddie::train

@@ -1,0 +1,170 @@
+#include "core/train/trainer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "caddie/error.h"
+#include "core/base/parameter_match.h"
+#include "core/train/not_finite.h"
+#include "core/train/state.h"
+
+namespace caddie::train {
+
+Trainer::Trainer(Model& model, const TrainSettings& settings, const OptimizerFactory& factory, Communicator& communicator,
+                 Services& services)
+    : model_(model),
+      settings_(settings),
+      communicator_(communicator),
+      gradients_(model.parameters()),
+      averager_(settings.average, model.parameters()) {
+  model_.set_fake_quant(fake_quant_rules());
+  make_optimizers(factory, services);
+}
+
+Trainer::~Trainer() = default;
+
+std::vector<FakeQuantRule> Trainer::fake_quant_rules() const {
+  const auto& parameters = model_.parameters();
+  std::vector<FakeQuantRule> rules;
+  for (const auto& [match, bits] : settings_.fake_quant) {
+    // A group such as "attention" may hold vectors too; only matrices are meant, or embeddings if nothing else matches.
+    const auto found = select_parameters(parameters, match, "train.fake_quant");
+    const auto is = [&](Role role) { return [&parameters, role](std::size_t i) { return parameters[i].role == role; }; };
+    const Role meant = std::any_of(found.begin(), found.end(), is(Role::matrix)) ? Role::matrix : Role::embedding;
+    CADDIE_CHECK(std::any_of(found.begin(), found.end(), is(meant)), ErrorKind::usage, "train.fake_quant: '", match,
+                 "' matches vectors only; weights of linear maps can be fake-quantized");
+    for (std::size_t i : found) {
+      if (parameters[i].role != meant) continue;
+      const bool twice = std::any_of(rules.begin(), rules.end(),
+                                     [&](const FakeQuantRule& rule) { return rule.parameter == parameters[i].name; });
+      CADDIE_CHECK(!twice, ErrorKind::usage, "train.fake_quant: more than one rule matches ", parameters[i].name);
+      rules.push_back({parameters[i].name, bits});
+    }
+  }
+  return rules;
+}
+
+void Trainer::make_optimizers(const OptimizerFactory& factory, Services& services) {
+  const auto& parameters = model_.parameters();
+  const auto owner = assign_parameters(parameters, settings_.optimizers, "optimizers");
+  optimizers_.resize(settings_.optimizers.size());
+  for (std::size_t entry = 0; entry < optimizers_.size(); ++entry) {
+    OptimizerContext context{&services, &communicator_, {}};
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      if (owner[i] == entry)
+        context.parameters.push_back({parameters[i].name, parameters[i].tensor.detach(), gradients_.gradient(i)});
+    if (!context.parameters.empty()) optimizers_[entry] = factory(entry, context);
+  }
+}
+
+at::Tensor Trainer::accumulate(std::span<const Batch> micro_batches) {
+  gradients_.zero();
+  model_.prepare(true);
+  const auto device = gradients_.all().device();
+  const double share = 1.0 / static_cast<double>(micro_batches.size() * static_cast<std::size_t>(communicator_.size()));
+  const at::Tensor scale = at::full({}, share, gradients_.all().options());
+  std::vector<at::Tensor> losses, norms;
+  for (const Batch& batch : micro_batches) {
+    const at::Tensor loss = model_.loss(batch.inputs.to(device, true), batch.targets.to(device, true));
+    CADDIE_CHECK(loss.dim() == 0 && loss.scalar_type() == at::kFloat && loss.requires_grad(), ErrorKind::failed,
+                 "the model's loss is not a float32 scalar with a gradient");
+    loss.backward(scale);
+    losses.push_back(loss.detach());
+    norms.push_back(at::linalg_vector_norm(gradients_.all()));
+  }
+  if (steps_ == 0) gradients_.check_attached();
+  losses.insert(losses.end(), norms.begin(), norms.end());
+  return at::stack(losses).cpu();  // the only wait for the device in a step
+}
+
+double Trainer::reduce(const at::Tensor& measured, std::span<const Batch> micro_batches) {
+  const auto count = static_cast<std::int64_t>(micro_batches.size());
+  const float* values = measured.const_data_ptr<float>();
+  const bool finite = std::all_of(values, values + 2 * count, [](float value) { return std::isfinite(value); });
+  double loss = 0;
+  for (std::int64_t i = 0; i < count; ++i) loss += static_cast<double>(values[i]) / static_cast<double>(count);
+  if (communicator_.size() == 1) {
+    if (!finite) report_not_finite(measured, micro_batches);
+    return loss;
+  }
+  auto shared = at::tensor({loss, finite ? 0.0 : 1.0}, at::kDouble).to(gradients_.all().device());
+  communicator_.all_reduce_sum(shared);
+  shared = shared.cpu();
+  if (!finite) report_not_finite(measured, micro_batches);
+  CADDIE_CHECK(shared[1].item<double>() == 0, ErrorKind::failed, "step ", steps_,
+               ": a loss or gradient of another rank is not finite");
+  communicator_.all_reduce_sum(gradients_.all());
+  return shared[0].item<double>() / communicator_.size();
+}
+
+void Trainer::clip() {
+  at::Tensor& all = gradients_.all();
+  const at::Tensor norm = at::linalg_vector_norm(all);
+  all.mul_(norm.add(1e-6).reciprocal_().mul_(settings_.gradient_clip).clamp_max_(1.0));
+}
+
+double Trainer::step(std::span<const Batch> micro_batches, double rate_factor) {
+  CADDIE_CHECK(!micro_batches.empty(), ErrorKind::failed, "a training step without micro batches");
+  const at::Tensor measured = accumulate(micro_batches);
+  const at::NoGradGuard guard;
+  const double loss = reduce(measured, micro_batches);
+  if (settings_.gradient_clip > 0) clip();
+  for (const auto& optimizer : optimizers_)
+    if (optimizer) optimizer->step({steps_, rate_factor});
+  averager_.update(steps_, rate_factor);
+  ++steps_;
+  return loss;
+}
+
+void Trainer::report_not_finite(const at::Tensor& measured, std::span<const Batch> micro_batches) {
+  const float* values = measured.const_data_ptr<float>();
+  const std::size_t count = micro_batches.size();
+  std::size_t micro = 0;
+  while (micro + 1 < count && std::isfinite(values[micro]) && std::isfinite(values[count + micro])) ++micro;
+  const bool loss_is_finite = std::isfinite(values[micro]);
+  const std::string what = loss_is_finite ? "a gradient is not finite" : concat("the loss is ", values[micro]);
+  const std::string tensor = first_not_finite(model_, gradients_, micro_batches[micro], loss_is_finite);
+  throw Error(ErrorKind::failed,
+              concat("step ", steps_, ", micro batch ", micro,
+                     communicator_.size() > 1 ? concat(" of rank ", communicator_.rank()) : std::string(), ": ", what,
+                     "; the first tensor that is not finite: ", tensor),
+              "Lower the learning rates or set train.gradient_clip, for example to 1; check that the data is text.");
+}
+
+NamedTensors Trainer::weights() const {
+  NamedTensors result;
+  for (const auto& parameter : model_.parameters()) result.emplace_back(parameter.name, parameter.tensor.detach().clone());
+  return result;
+}
+
+void Trainer::save(StateWriter& writer) const {
+  writer.number("steps", static_cast<double>(steps_));
+  for (const auto& parameter : model_.parameters()) writer.tensor("parameter/" + parameter.name, parameter.tensor);
+  for (std::size_t i = 0; i < optimizers_.size(); ++i) {
+    if (!optimizers_[i]) continue;
+    ScopedWriter scoped(writer, concat("optimizer/", i));
+    optimizers_[i]->save(scoped);
+  }
+  ScopedWriter scoped(writer, "average");
+  averager_.save(scoped);
+}
+
+void Trainer::load(const StateReader& reader) {
+  const at::NoGradGuard guard;
+  for (const auto& parameter : model_.parameters()) {
+    at::Tensor value = parameter.tensor.detach();
+    restore_tensor(reader, "parameter/" + parameter.name, value);
+  }
+  for (std::size_t i = 0; i < optimizers_.size(); ++i)
+    if (optimizers_[i]) optimizers_[i]->load(ScopedReader(reader, concat("optimizer/", i)));
+  averager_.load(ScopedReader(reader, "average"));
+  steps_ = static_cast<std::int64_t>(reader.number("steps"));
+}
+
+}  // namespace caddie::train

@@ -1,0 +1,68 @@
+// Training, one step at a time: gradients over micro batches and ranks, clipping, optimizers, averages. It knows neither
+// clocks nor files nor where tokens come from; core/train/train.h drives it, and so does the parity command.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "caddie/communicator.h"
+#include "caddie/model.h"
+#include "caddie/optimizer.h"
+#include "caddie/services.h"
+#include "core/base/batch_source.h"
+#include "core/train/averager.h"
+#include "core/train/gradient_arena.h"
+#include "core/train/settings.h"
+
+namespace caddie::train {
+
+// Makes the optimizer of entry `entry` of the manifest's `optimizers`.
+using OptimizerFactory = std::function<std::shared_ptr<Optimizer>(std::size_t entry, const OptimizerContext& context)>;
+
+class CADDIE_API Trainer {
+ public:
+  // The model must hold its initial weights: averages start from them. All references must outlive the trainer. Throws
+  // Error(usage) if a parameter belongs to no optimizer or to several, or if a fake_quant rule matches nothing.
+  Trainer(Model& model, const TrainSettings& settings, const OptimizerFactory& factory, Communicator& communicator,
+          Services& services);
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  // One step over this rank's micro batches, with every learning rate times `rate_factor`. Returns the mean loss over
+  // micro batches and ranks, in nats. Throws Error(failed) if a loss or gradient is not finite: it names step, micro batch
+  // and the first tensor, and no weight was changed.
+  double step(std::span<const Batch> micro_batches, double rate_factor);
+
+  std::int64_t steps() const { return steps_; }  // done so far
+  Averager& averager() { return averager_; }
+  // The optimizer of an entry of the manifest, null if it has no parameters.
+  Optimizer* optimizer(std::size_t entry) { return optimizers_[entry].get(); }
+  NamedTensors weights() const;  // copies of the parameters as they are
+
+  // Parameters, optimizers, averages and the count of steps, bit for bit.
+  void save(StateWriter& writer) const;
+  void load(const StateReader& reader);
+
+ private:
+  std::vector<FakeQuantRule> fake_quant_rules() const;
+  void make_optimizers(const OptimizerFactory& factory, Services& services);
+  // Loss of each micro batch, then the gradient's norm after each: float32 [2 n] on the CPU.
+  at::Tensor accumulate(std::span<const Batch> micro_batches);
+  double reduce(const at::Tensor& measured, std::span<const Batch> micro_batches);
+  void clip();
+  [[noreturn]] void report_not_finite(const at::Tensor& measured, std::span<const Batch> micro_batches);
+
+  Model& model_;
+  TrainSettings settings_;
+  Communicator& communicator_;
+  GradientArena gradients_;
+  Averager averager_;
+  std::vector<std::shared_ptr<Optimizer>> optimizers_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace caddie::train

@@ -1,0 +1,201 @@
+#include "muon.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/BFloat16.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "caddie/error.h"
+#include "caddie/ops.h"
+
+namespace caddie {
+namespace {
+
+constexpr std::int64_t kGrain = 16384;  // elements a thread takes at least
+
+// m = mu m + g; v = g + mu m, or m without Nesterov.
+void accumulate(float* m, const float* g, float* v, std::int64_t count, float mu, bool nesterov) {
+  at::parallel_for(0, count, kGrain, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float next = mu * m[i] + g[i];
+      m[i] = next;
+      v[i] = nesterov ? g[i] + mu * next : next;
+    }
+  });
+}
+
+// p = (p - rate u) keep
+template <class T>
+void descend(float* p, const T* u, std::int64_t count, float rate, float keep) {
+  at::parallel_for(0, count, kGrain, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) p[i] = (p[i] - rate * static_cast<float>(u[i])) * keep;
+  });
+}
+
+bool plain_memory(const OptimizedParameter& parameter) {
+  return parameter.value.is_cpu() && parameter.value.is_contiguous() && parameter.gradient.is_contiguous();
+}
+
+}  // namespace
+
+Muon::Muon(const Options& options, const OptimizerContext& context)
+    : learning_rate_(options.number("learning_rate")),
+      momentum_(options.number("momentum")),
+      momentum_start_(options.number("momentum_start")),
+      weight_decay_(options.number("weight_decay")),
+      momentum_warmup_steps_(options.integer("momentum_warmup_steps")),
+      nesterov_(options.boolean("nesterov")),
+      bfloat16_(options.text("newton_schulz_precision") == "bfloat16"),
+      steps_(static_cast<int>(options.integer("newton_schulz_steps"))),
+      coefficients_(options.numbers("newton_schulz_coefficients")),
+      communicator_(context.communicator),
+      parameters_(context.parameters) {
+  CADDIE_CHECK(coefficients_.size() == 3, ErrorKind::usage, "newton_schulz_coefficients has ", coefficients_.size(),
+               " numbers; accepted: three, [a, b, c]");
+  for (const auto& parameter : parameters_)
+    if (parameter.value.dim() != 2)
+      throw Error(ErrorKind::usage, concat("muon takes matrices; ", parameter.name, " has ", parameter.value.dim(), " dimensions"),
+                  "Give it to another optimizer, for example adamw.");
+  make_groups();
+}
+
+void Muon::make_groups() {
+  std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::size_t>> shapes;
+  const auto ranks = static_cast<std::size_t>(communicator_->size()), rank = static_cast<std::size_t>(communicator_->rank());
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    if (i % ranks == rank) shapes[{parameters_[i].value.size(0), parameters_[i].value.size(1)}].push_back(i);
+  std::int64_t largest = 0, total = 0;
+  for (auto& [shape, members] : shapes) {
+    const auto n = static_cast<std::int64_t>(members.size());
+    const auto options = parameters_[members.front()].value.options().requires_grad(false);
+    largest = std::max(largest, n * shape.first * shape.second);
+    groups_.push_back({std::move(members), at::zeros({n, shape.first, shape.second}, options)});
+  }
+  if (parameters_.empty()) return;
+  const auto options = parameters_.front().value.options().requires_grad(false);
+  scratch_ = at::empty({largest}, options);
+  for (const auto& parameter : parameters_) total += parameter.value.numel();
+  if (ranks > 1) shared_ = at::zeros({total}, options.dtype(bfloat16_ ? at::kBFloat16 : at::kFloat));
+}
+
+at::Tensor Muon::orthogonalized(Group& group, double momentum) {
+  const std::int64_t rows = group.momentum.size(1), columns = group.momentum.size(2), each = rows * columns;
+  at::Tensor direction = scratch_.narrow(0, 0, group.momentum.numel()).view(group.momentum.sizes());
+  const bool plain = std::all_of(group.members.begin(), group.members.end(),
+                                 [this](std::size_t i) { return plain_memory(parameters_[i]); });
+  if (plain) {
+    float* m = group.momentum.mutable_data_ptr<float>();
+    float* v = direction.mutable_data_ptr<float>();
+    for (std::size_t k = 0; k < group.members.size(); ++k, m += each, v += each)
+      accumulate(m, parameters_[group.members[k]].gradient.const_data_ptr<float>(), v, each, static_cast<float>(momentum),
+                 nesterov_);
+  } else {
+    std::vector<at::Tensor> gradients;
+    for (std::size_t i : group.members) gradients.push_back(parameters_[i].gradient);
+    at::stack_out(direction, gradients);
+    group.momentum.mul_(momentum).add_(direction);
+    if (nesterov_)
+      direction.add_(group.momentum, momentum);
+    else
+      direction.copy_(group.momentum);
+  }
+  at::Tensor update =
+      ops::newton_schulz(direction, steps_, coefficients_[0], coefficients_[1], coefficients_[2], bfloat16_);
+  if (rows > columns) update.mul_(std::sqrt(static_cast<double>(rows) / static_cast<double>(columns)));
+  return update;
+}
+
+void Muon::apply(const Group& group, const at::Tensor& updates, const Rates& rates) {
+  std::vector<at::Tensor> values;
+  bool plain = updates.is_contiguous();
+  for (std::size_t i : group.members) {
+    values.push_back(parameters_[i].value);
+    plain = plain && plain_memory(parameters_[i]);
+  }
+  if (!plain) {
+    at::_foreach_add_(values, updates.to(at::kFloat).unbind(0), -rates.rate);
+    at::_foreach_mul_(values, rates.keep);
+    return;
+  }
+  const auto rate = static_cast<float>(rates.rate), keep = static_cast<float>(rates.keep);
+  const std::int64_t each = updates.size(1) * updates.size(2);
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    float* p = values[k].mutable_data_ptr<float>();
+    const auto offset = static_cast<std::int64_t>(k) * each;
+    if (bfloat16_)
+      descend(p, updates.const_data_ptr<c10::BFloat16>() + offset, each, rate, keep);
+    else
+      descend(p, updates.const_data_ptr<float>() + offset, each, rate, keep);
+  }
+}
+
+// Every rank computed the updates of its own matrices; the others' places hold 0, so that one sum gives all.
+void Muon::share_and_apply(const std::vector<at::Tensor>& updates, const Rates& rates) {
+  std::vector<at::Tensor> places;
+  std::int64_t offset = 0;
+  for (const auto& parameter : parameters_) {
+    places.push_back(shared_.narrow(0, offset, parameter.value.numel()).view(parameter.value.sizes()));
+    offset += parameter.value.numel();
+  }
+  shared_.zero_();
+  for (std::size_t g = 0; g < groups_.size(); ++g)
+    for (std::size_t k = 0; k < groups_[g].members.size(); ++k)
+      places[groups_[g].members[k]].copy_(updates[g].select(0, static_cast<std::int64_t>(k)));
+  communicator_->all_reduce_sum(shared_);
+  std::vector<at::Tensor> values;
+  for (const auto& parameter : parameters_) values.push_back(parameter.value);
+  if (bfloat16_)
+    for (auto& place : places) place = place.to(at::kFloat);
+  at::_foreach_add_(values, places, -rates.rate);
+  at::_foreach_mul_(values, rates.keep);
+}
+
+void Muon::step(const StepContext& context) {
+  if (parameters_.empty()) return;
+  const at::NoGradGuard guard;
+  const double rate = learning_rate_ * context.rate_factor;
+  const Rates rates{linear_ramp(momentum_start_, momentum_, momentum_warmup_steps_, context.step), rate,
+                    1 - rate * weight_decay_};
+  if (communicator_->size() == 1) {
+    for (Group& group : groups_) apply(group, orthogonalized(group, rates.momentum), rates);
+    return;
+  }
+  std::vector<at::Tensor> updates;
+  for (Group& group : groups_) updates.push_back(orthogonalized(group, rates.momentum));
+  share_and_apply(updates, rates);
+}
+
+void Muon::save(StateWriter& writer) const {
+  for (const Group& group : groups_)
+    for (std::size_t k = 0; k < group.members.size(); ++k)
+      writer.tensor("momentum/" + parameters_[group.members[k]].name, group.momentum.select(0, static_cast<std::int64_t>(k)));
+}
+
+void Muon::load(const StateReader& reader) {
+  const at::NoGradGuard guard;
+  for (Group& group : groups_)
+    for (std::size_t k = 0; k < group.members.size(); ++k) {
+      const std::string name = "momentum/" + parameters_[group.members[k]].name;
+      const at::Tensor saved = reader.tensor(name);
+      at::Tensor place = group.momentum.select(0, static_cast<std::int64_t>(k));
+      CADDIE_CHECK(saved.sizes() == place.sizes(), ErrorKind::data, "the saved ", name, " has another shape");
+      place.copy_(saved);
+    }
+}
+
+std::int64_t Muon::state_bytes() const {
+  std::int64_t bytes = 0;
+  for (const Group& group : groups_) bytes += static_cast<std::int64_t>(group.momentum.nbytes());
+  return bytes;
+}
+
+}  // namespace caddie
