@@ -43,7 +43,7 @@ fs::path Checkpoints::file_of(const std::string& name) const {
 }
 
 void Checkpoints::write_own(const StateDictionary& state, const std::string& name) const {
-  caddie::create_directories(folder_ / name);
+  make_directories(folder_ / name);
   state.write(file_of(name), {{"identity", identity_}});
 }
 
