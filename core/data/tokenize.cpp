@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr char kProgressFile[] = "tokenize.progress.json";
-constexpr std::size_t kBatchBytes = std::size_t{1} << 20, kBatchDocuments = 1024;
+constexpr std::size_t kBatchDocuments = 1024;
 
 struct Counts {
   std::int64_t documents = 0, tokens = 0, bytes = 0, text_bytes = 0, unknown_tokens = 0;
@@ -191,7 +191,7 @@ Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokenizer, const T
   std::int64_t index[2] = {0, 0};
   for (bool more = true; more;) {
     auto batch = std::make_unique<EncodeBatch>();
-    while (batch->text_bytes < kBatchBytes && batch->documents.size() < kBatchDocuments) {
+    while (batch->text_bytes < static_cast<std::size_t>(settings.batch_bytes) && batch->documents.size() < kBatchDocuments) {
       EncodedDocument document;
       more = feed.next(document.text, document.validation);
       if (!more) break;

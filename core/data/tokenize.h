@@ -24,6 +24,7 @@ struct TokenizeSettings {
   std::string prefix;                    // of the shards' names: PREFIXtrain_000000.bin, PREFIXval_000000.bin
   std::int64_t shard_tokens = 100'000'000;
   int threads = 1;
+  std::int64_t batch_bytes = 1 << 20;    // text that a thread gets at once; the result does not depend on it
   bool keep_text = false;                // also write training.txt and validation.txt: normalized, a document a line
   std::int64_t validation_documents = 0;  // the first N documents are validation; or
   double validation_share = 0;            // those whose SHA-256, as a fraction of 1, is below it

@@ -21,7 +21,7 @@ struct Piece {
   PieceType type = PieceType::normal;
 };
 
-struct TokenizerModel {
+struct CADDIE_API TokenizerModel {
   std::vector<Piece> pieces;  // by id
   TokenizerKind kind = TokenizerKind::unigram;
   bool byte_fallback = false, split_digits = false;

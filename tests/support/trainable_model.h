@@ -1,5 +1,7 @@
-// A model small enough for tests of training: next-token logits are E tanh(M E[token] * gain), plain ATen throughout.
-// Parameters of all three roles: "embedding.weight" [V, D], "core.up.weight" and "core.down.weight" [D, D], "core.gain" [D].
+// A model small enough for tests of training: logits are E (x + gain * down tanh(up x)) with x = E[token],
+// plain ATen throughout, weights fake-quantized straight through.
+// Parameters of all three roles: "embedding.weight" [V, D], "core.up.weight" [2D, D], "core.down.weight" [D, 2D],
+// "core.gain" [D].
 #pragma once
 
 #include <ATen/core/grad_mode.h>
@@ -7,8 +9,7 @@
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 
-#include <cmath>
-#include <limits>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -55,7 +56,8 @@ class TrainableModel final : public Model {
   }
   at::Tensor loss(const at::Tensor& tokens, const at::Tensor& targets) override {
     const at::Tensor z = forward(tokens, true).back();
-    return at::cross_entropy_loss(z.reshape({-1, vocabulary_}), targets.reshape({-1}));
+    const at::Tensor mean = at::cross_entropy_loss(z.reshape({-1, vocabulary_}), targets.reshape({-1}));
+    return tamper ? tamper(mean) : mean;
   }
   at::Tensor nats(const at::Tensor& tokens, const at::Tensor& targets, std::int64_t from) override {
     const at::NoGradGuard guard;
@@ -77,7 +79,8 @@ class TrainableModel final : public Model {
   double training_flops_per_token() const override { return 1; }
   std::string path() const override { return "tiny float32"; }
 
-  int prepared = 0;
+  int prepared = 0;                                   // calls of prepare()
+  std::function<at::Tensor(const at::Tensor&)> tamper;  // if set, changes each loss
   const std::vector<FakeQuantRule>& rules() const { return rules_; }
 
  private:

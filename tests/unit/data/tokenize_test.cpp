@@ -40,6 +40,7 @@ TokenizeSettings settings(const fs::path& output, int threads = 1) {
   TokenizeSettings out;
   out.output = output;
   out.threads = threads;
+  out.batch_bytes = 5'000;
   out.shard_tokens = 10'000;
   out.validation_share = 0.2;
   return out;
@@ -106,7 +107,7 @@ TEST_CASE("an interrupted attempt goes on behind its finished shards and ends th
   TokenizeSettings s = settings(folder / "parts");
   const Json source = read_json(folder.path() / "whole" / kSidecar)["made_by"]["source"];
   int attempts = 0;
-  for (std::size_t stop = 100; stop < corpus().documents.size(); stop += 37, ++attempts) {
+  for (std::size_t stop = 20; stop < corpus().documents.size(); stop += 19, ++attempts) {
     std::size_t next = 0;
     const DocumentFeed feed{[&](std::string& text, bool& validation) {
                               if (next == stop) throw Error(ErrorKind::interrupted, "stopped");
@@ -119,6 +120,7 @@ TEST_CASE("an interrupted attempt goes on behind its finished shards and ends th
     CHECK_FALSE(fs::exists(s.output / kSidecar));
   }
   CHECK(attempts > 1);
+  CHECK(fs::exists(s.output / "train_000000.bin"));
   run(s);
   CHECK(contents(folder / "parts") == contents(folder / "whole"));
 }

@@ -1,0 +1,171 @@
+// Muon against its formulas in float64, written out with loops.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include "core/comm/solo.h"
+#include "core/host/catalogue.h"
+#include "core/train/state.h"
+#include "tests/support/catch.h"
+#include "tests/support/rank_group.h"
+#include "tests/support/trainable_model.h"
+
+using namespace caddie;
+using namespace caddie::testing;
+
+namespace {
+
+const Catalogue& catalogue() {
+  static const Catalogue all({CADDIE_PLUGIN_DIR});
+  return all;
+}
+
+at::Tensor noise(std::int64_t rows, std::int64_t columns, const std::string& label) {
+  Random random(11, label);
+  at::Tensor value = at::empty({rows, columns}, at::kFloat);
+  for (std::int64_t i = 0; i < value.numel(); ++i) value.mutable_data_ptr<float>()[i] = static_cast<float>(0.1 * random.normal());
+  return value;
+}
+
+// Tall, wide, square, and a second wide one for the batch.
+std::vector<OptimizedParameter> matrices() {
+  std::vector<OptimizedParameter> all;
+  for (const auto& [name, rows, columns] : {std::tuple{"a", 12, 5}, {"b", 5, 12}, {"c", 7, 7}, {"d", 5, 12}})
+    all.push_back({name, noise(rows, columns, name), at::zeros({rows, columns}, at::kFloat)});
+  return all;
+}
+
+void set_gradients(std::vector<OptimizedParameter>& all, int step) {
+  for (auto& parameter : all)
+    parameter.gradient.copy_(noise(parameter.value.size(0), parameter.value.size(1), parameter.name + std::to_string(step)));
+}
+
+at::Tensor orthogonalized(at::Tensor x) {
+  const bool tall = x.size(0) > x.size(1);
+  if (tall) x = x.t();
+  x = x.div(x.norm().add(1e-7));
+  for (int i = 0; i < 5; ++i) {
+    const at::Tensor gram = x.matmul(x.t());
+    x = x.mul(3.4445).add(gram.mul(-4.775).add(gram.matmul(gram).mul(2.0315)).matmul(x));
+  }
+  return tall ? x.t() : x;
+}
+
+const Json kFloat32 = {{"use", "muon"}, {"newton_schulz_precision", "float32"}, {"momentum_warmup_steps", 4}};
+
+std::shared_ptr<Optimizer> make(const Json& section, const std::vector<OptimizedParameter>& parameters, Communicator& ranks) {
+  static QuietServices services;
+  return catalogue().create_optimizer(section, {&services, &ranks, parameters});
+}
+
+}  // namespace
+
+TEST_CASE("muon follows its formulas") {
+  for (const bool nesterov : {true, false}) {
+    auto all = matrices();
+    SoloCommunicator solo;
+    Json section = kFloat32;
+    section["nesterov"] = nesterov;
+    const auto muon = make(section, all, solo);
+    std::vector<at::Tensor> p, m;
+    for (const auto& parameter : all) {
+      p.push_back(parameter.value.to(at::kDouble));
+      m.push_back(at::zeros(parameter.value.sizes(), at::kDouble));
+    }
+    for (int step = 0; step < 6; ++step) {
+      set_gradients(all, step);
+      const double factor = 1 - 0.1 * step, rate = 0.025 * factor;
+      const double mu = 0.92 + std::min(step / 4.0, 1.0) * 0.07;
+      muon->step({step, factor});
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const at::Tensor g = all[i].gradient.to(at::kDouble);
+        m[i] = m[i].mul(mu).add(g);
+        const double scale = std::sqrt(std::max(1.0, static_cast<double>(g.size(0)) / static_cast<double>(g.size(1))));
+        const at::Tensor u = orthogonalized(nesterov ? g.add(m[i], mu) : m[i]).mul(scale);
+        p[i] = p[i].sub(u, rate).mul(1 - rate * 0.04);
+        INFO("nesterov " << nesterov << ", step " << step << ", matrix " << all[i].name);
+        CHECK(all[i].value.to(at::kDouble).sub(p[i]).abs().max().item<double>() < 2e-6);
+      }
+    }
+  }
+}
+
+TEST_CASE("muon's bfloat16 updates are bfloat16 values near the float32 ones") {
+  auto exact = matrices(), rounded = matrices();
+  SoloCommunicator solo;
+  Json section = {{"use", "muon"}, {"learning_rate", 1.0}, {"weight_decay", 0.0}};
+  for (auto* all : {&exact, &rounded}) {
+    for (auto& parameter : *all) parameter.value.zero_();
+    section["newton_schulz_precision"] = all == &exact ? "float32" : "bfloat16";
+    const auto muon = make(section, *all, solo);
+    set_gradients(*all, 0);
+    muon->step({0, 1.0});
+  }
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    CHECK(rounded[i].value.equal(rounded[i].value.to(at::kBFloat16).to(at::kFloat)));
+    CHECK(rounded[i].value.sub(exact[i].value).abs().max().item<float>() < 0.1f);
+    CHECK_FALSE(rounded[i].value.equal(exact[i].value));
+  }
+}
+
+TEST_CASE("three ranks that share muon's matrices agree with one") {
+  for (const std::string precision : {"float32", "bfloat16"}) {
+    Json section = kFloat32;
+    section["newton_schulz_precision"] = precision;
+    const auto train = [&section](Communicator& ranks) {
+      auto all = matrices();
+      const auto muon = make(section, all, ranks);
+      for (int step = 0; step < 3; ++step) {
+        set_gradients(all, step);
+        muon->step({step, 1.0});
+      }
+      return all;
+    };
+    SoloCommunicator solo;
+    const auto alone = train(solo);
+    std::vector<std::vector<OptimizedParameter>> shared(3);
+    RankGroup group(3);
+    group.run([&](Communicator& ranks) { shared[static_cast<std::size_t>(ranks.rank())] = train(ranks); });
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      CHECK(shared[0][i].value.equal(shared[2][i].value));
+      CHECK(shared[1][i].value.sub(alone[i].value).abs().max().item<float>() < (precision == "float32" ? 1e-6f : 1e-2f));
+    }
+  }
+}
+
+TEST_CASE("muon's state goes on bit for bit, and another shape is refused") {
+  auto all = matrices(), copy = matrices();
+  SoloCommunicator solo;
+  const auto muon = make(kFloat32, all, solo);
+  set_gradients(all, 0);
+  muon->step({0, 1.0});
+  train::StateDictionary state(train::StateDictionary::Keep::copies);
+  muon->save(state);
+  const auto resumed = make(kFloat32, copy, solo);
+  resumed->load(state);
+  for (std::size_t i = 0; i < all.size(); ++i) copy[i].value.copy_(all[i].value);
+  set_gradients(all, 1);
+  set_gradients(copy, 1);
+  muon->step({1, 0.5});
+  resumed->step({1, 0.5});
+  for (std::size_t i = 0; i < all.size(); ++i) CHECK(copy[i].value.equal(all[i].value));
+  CHECK(muon->state_bytes() == 4 * (60 * 3 + 49));
+
+  const auto other = make(kFloat32, {{"a", noise(2, 2, "x"), noise(2, 2, "y")}}, solo);
+  CHECK_THROWS_AS(other->load(state), Error);
+}
+
+TEST_CASE("muon refuses what is not a matrix and coefficients that are not three") {
+  SoloCommunicator solo;
+  const at::Tensor vector = at::zeros({3}, at::kFloat);
+  try {
+    make(kFloat32, {{"gain", vector, vector}}, solo);
+    FAIL("a vector was accepted");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::usage);
+    CHECK(error.message().find("gain") != std::string::npos);
+  }
+  Json section = kFloat32;
+  section["newton_schulz_coefficients"] = {1.0, 2.0};
+  CHECK_THROWS_AS(make(section, matrices(), solo), Error);
+}
