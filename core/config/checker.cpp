@@ -7,6 +7,7 @@
 #include "core/base/suggest.h"
 #include "core/config/options.h"
 #include "core/config/scalar.h"
+#include "core/config/text.h"
 
 namespace caddie::config {
 namespace {
@@ -261,18 +262,9 @@ class Checker {
   }
 
   Json name(const Node& node, const std::string& path) {
-    const std::string_view allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._=,+-";
-    const std::string accepted = "up to 120 letters, digits and . _ = , + - (it becomes part of a folder's name)";
-    if (!node.is_scalar() || node.text.empty() || node.text.size() > 120 || node.text[0] == '.' ||
-        node.text.find_first_not_of(allowed) != std::string::npos) {
-      std::string suggestion = node.is_scalar() ? node.text.substr(0, 120) : "";
-      for (char& c : suggestion)
-        if (allowed.find(c) == std::string_view::npos) c = '_';
-      if (suggestion.starts_with('.')) suggestion[0] = '_';
-      wrong(node, path, accepted, suggestion);
-      return nullptr;
-    }
-    return leaf(path, &node, node.text);
+    if (node.is_scalar() && is_file_name(node.text)) return leaf(path, &node, node.text);
+    wrong(node, path, kFileName, node.is_scalar() ? file_name(node.text) : "");
+    return nullptr;
   }
 
   Json absolute(const Node& node) const {

@@ -26,6 +26,7 @@ namespace {
 
 constexpr std::size_t kMaxNodes = 100'000;
 constexpr std::size_t kMaxDepth = 64;
+constexpr std::size_t kMaxKeys = 1000;
 
 struct Stop {};  // a problem was added after which nothing more can be read
 
@@ -149,6 +150,8 @@ class Builder final : public YAML::EventHandler {
     } else if (const Entry* first = frame.node.find(key)) {
       problems_.add(frame.key_where, concat("the key '", key, "' is given twice"), {},
                     concat("first on line ", first->where.line, ", column ", first->where.column));
+    } else if (frame.node.entries.size() >= kMaxKeys) {
+      stop(frame.key_where, concat("more than ", kMaxKeys, " keys in one map"));
     } else {
       frame.node.entries.push_back({key, frame.key_where, std::move(node)});
     }

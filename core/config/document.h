@@ -1,9 +1,9 @@
 // The located tree: YAML as plain values that know where they were written. yaml-cpp's parser is used for its events
 // only; its nodes (shared, mutable, without marks after a copy, silent about duplicate keys) are not. Internal to config.
 //
-// What is read: one YAML 1.2 document a file, UTF-8, at most 1 MiB, 64 levels and 100,000 nodes. Duplicate keys, merge
-// keys (<<), tags (!!str), keys that are not text, tabs in the indentation and control characters are refused. An alias
-// is a copy of its anchor, by value; an alias inside its own anchor is refused.
+// What is read: one YAML 1.2 document a file, UTF-8, at most 1 MiB, 64 levels, 1,000 keys a map and 100,000 values.
+// Duplicate keys, merge keys (<<), tags (!!str), keys that are not text, tabs in the indentation and control characters
+// are refused. An alias is a copy of its anchor, by value; an alias inside its own anchor is refused.
 #pragma once
 
 #include <filesystem>
@@ -60,7 +60,7 @@ struct Entry {
 class Problems {
  public:
   void add(const Location& where, std::string message, std::string suggestion = {}, std::string note = {});
-  void add(Problem problem) { problems_.push_back(std::move(problem)); }
+  void add(Problem problem);  // beyond the first 1,000 they are dropped
   bool empty() const { return problems_.empty(); }
   std::size_t size() const { return problems_.size(); }
   // By file (in order of first mention in `order`), line and column; the same problem once.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "caddie/export.h"
+#include "core/base/json.h"
 #include "core/config/schemas.h"
 
 namespace caddie {

@@ -4,6 +4,7 @@
 #include "core/config/checker.h"
 #include "core/config/merge.h"
 #include "core/config/resolve.h"
+#include "core/config/text.h"
 
 namespace caddie {
 namespace fs = std::filesystem;
@@ -17,18 +18,6 @@ Location whole_file(const std::string& name) {
   return {source, 0, 0, 1};
 }
 
-namespace {
-
-// The file's name as a run's name.
-std::string default_name(const fs::path& file) {
-  std::string name = file.stem().string().substr(0, 120);
-  for (char& c : name)
-    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-')) c = '_';
-  return name.empty() ? "run" : name;
-}
-
-}  // namespace
-
 Checked resolve(const Chain& chain, const Node& tree, const ComponentSchemas& schemas, Problems& problems) {
   const Location whole = whole_file(chain.names.front());
   if (!chain.extends && !tree.find("caddie"))
@@ -37,7 +26,7 @@ Checked resolve(const Chain& chain, const Node& tree, const ComponentSchemas& sc
   Checked checked = check(tree, whole, schemas, problems);
   cross_check(tree, whole, checked.resolved, problems);
   Json& name = checked.resolved["name"];
-  if (name == "") name = default_name(chain.names.front());
+  if (name == "") name = file_name(fs::path(chain.names.front()).stem().string());
   return checked;
 }
 

@@ -99,12 +99,12 @@ std::optional<Document> read_document(const fs::path& file, const std::string& n
   return document;
 }
 
-Chain load_chain(const fs::path& file, Problems& problems) {
+Chain load_chain(const fs::path& file, Problems& problems, const Location& named) {
   Chain chain;
   std::vector<Node> layers;  // the file first
   std::vector<fs::path> seen;
   fs::path path = file;
-  Location mentioned;
+  Location mentioned = named;
   while (true) {
     std::error_code error;
     const fs::path identity = fs::weakly_canonical(fs::absolute(path), error);

@@ -32,7 +32,8 @@ struct Chain {
 void merge(Node& base, Node&& top);
 void set_layer(Node& node, int layer);
 
-Chain load_chain(const std::filesystem::path& file, Problems& problems);
+// `mentioned` is where the file is named, if it is not the one that the person gave.
+Chain load_chain(const std::filesystem::path& file, Problems& problems, const Location& mentioned = {});
 
 // Splits "key.path=value" at the first '=' outside brackets and parses the value. Nothing after a problem.
 std::optional<Override> parse_override(const std::string& text, Problems& problems);

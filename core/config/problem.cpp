@@ -81,22 +81,28 @@ void Problems::add(const Location& where, std::string message, std::string sugge
     if (where.line > 0 && static_cast<std::size_t>(where.line) <= where.source->lines.size())
       problem.snippet = where.source->lines[static_cast<std::size_t>(where.line) - 1];
   }
-  problems_.push_back(std::move(problem));
+  add(std::move(problem));
+}
+
+void Problems::add(Problem problem) {
+  if (problems_.size() < 1000) problems_.push_back(std::move(problem));
 }
 
 std::vector<Problem> Problems::sorted(const std::vector<std::string>& order) const {
   const auto rank = [&](const Problem& problem) {
     return std::find(order.begin(), order.end(), problem.file) - order.begin();
   };
-  std::vector<Problem> result = problems_;
-  std::stable_sort(result.begin(), result.end(), [&](const Problem& a, const Problem& b) {
-    return std::tuple(rank(a), a.line, a.column) < std::tuple(rank(b), b.line, b.column);
-  });
   const auto same = [](const Problem& a, const Problem& b) {
     return std::tie(a.file, a.line, a.column, a.message, a.snippet) ==
            std::tie(b.file, b.line, b.column, b.message, b.snippet);
   };
-  result.erase(std::unique(result.begin(), result.end(), same), result.end());
+  std::vector<Problem> result;
+  for (const Problem& problem : problems_)
+    if (std::none_of(result.begin(), result.end(), [&](const Problem& p) { return same(p, problem); }))
+      result.push_back(problem);
+  std::stable_sort(result.begin(), result.end(), [&](const Problem& a, const Problem& b) {
+    return std::tuple(rank(a), a.line, a.column) < std::tuple(rank(b), b.line, b.column);
+  });
   return result;
 }
 

@@ -49,6 +49,7 @@ constexpr KeySpec kKeys[] = {
   {"train.schedule.minimum",          number,    "0",         "0",   "1",   none,                 "factor at the end"},
   {"train.schedule.by",               text,      "\"auto\"",  none,  none,  "auto|seconds|steps", "which budget it follows; auto: seconds if stop.seconds is set"},
   {"train.fake_quant",                entries,   "[]",        none,  none,  none,                 "weights that training rounds to few bits (straight-through)"},
+  {"train.fake_quant[]",              section,   required,    none,  none,  none,                 "weights and their bits"},
   {"train.fake_quant[].match",        text,      required,    none,  none,  none,                 "role, group or name pattern of weights"},
   {"train.fake_quant[].bits",         integer,   required,    "2",   "8",   none,                 "bits of a weight"},
   {"train.average",                   section,   "{}",        none,  none,  none,                 "averages of the weights over training; the final weights"},

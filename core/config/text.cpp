@@ -40,6 +40,18 @@ std::string hex_byte(char c) {
 
 }  // namespace
 
+bool is_file_name(std::string_view text) { return !text.empty() && file_name(text) == text; }
+
+std::string file_name(std::string_view text) {
+  std::string name(text.substr(0, 120));
+  for (char& c : name)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+          std::string_view("._=,+-").find(c) != std::string_view::npos))
+      c = '_';
+  if (name.starts_with('.') || name.starts_with('-')) name[0] = '_';
+  return name;
+}
+
 std::vector<std::string> split_lines(std::string_view text) {
   std::vector<std::string> lines;
   while (!text.empty()) {

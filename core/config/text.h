@@ -20,4 +20,9 @@ Location locate_bytes(const std::shared_ptr<const Source>& source, int line, std
 // Characters that the token at this position takes in its line: a quoted text with its quotes, or `value` as it stands.
 int token_length(const std::vector<std::string>& lines, int line, std::size_t byte_column, std::string_view value);
 
+// Whether a text may be a part of a file's name, what is accepted, and the nearest such text.
+bool is_file_name(std::string_view text);
+std::string file_name(std::string_view text);
+inline constexpr const char* kFileName = "up to 120 letters, digits and . _ = , + - (it becomes part of a folder's name)";
+
 }  // namespace caddie::config

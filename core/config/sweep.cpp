@@ -1,0 +1,156 @@
+// Reads and checks sweeps.
+#include "core/config/sweep.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/base/suggest.h"
+#include "core/config/points.h"
+#include "core/config/resolve.h"
+#include "core/config/scalar.h"
+#include "core/config/text.h"
+
+namespace caddie {
+namespace fs = std::filesystem;
+namespace config {
+namespace {
+
+const std::vector<std::string> kSweepKeys = {"caddie", "sweep", "base", "seeds",  "overrides",
+                                             "variants", "grid", "zip", "random", "ablate"};
+
+std::vector<std::int64_t> seeds_of(const Node& sweep, Problems& problems) {
+  std::vector<std::int64_t> seeds;
+  const Entry* entry = sweep.find("seeds");
+  if (!entry) return seeds;
+  if (entry->value.is_list() ? entry->value.items.empty() : !entry->value.is_scalar()) {
+    problems.add(entry->value.where, concat("'seeds' is ", describe(entry->value), ", accepted: a list of integers"));
+    return seeds;
+  }
+  const std::vector<Node> one{entry->value};
+  for (const Node& item : entry->value.is_list() ? entry->value.items : one) {
+    const Json seed = to_json(item);
+    if (!seed.is_number_integer() || seed < 0)
+      problems.add(item.where, concat("'seeds' holds ", describe(item), ", accepted: integers of at least 0"));
+    else if (std::find(seeds.begin(), seeds.end(), seed.get<std::int64_t>()) != seeds.end())
+      problems.add(item.where, concat("the seed ", seed.dump(), " is given twice"));
+    else
+      seeds.push_back(seed.get<std::int64_t>());
+  }
+  return seeds;
+}
+
+// A text that must be there.
+std::string text_of(const Node& sweep, const char* key, const Location& whole, Problems& problems) {
+  const Entry* entry = sweep.find(key);
+  const bool is_name = std::string_view(key) == "sweep";
+  if (entry && entry->value.is_scalar() && !entry->value.text.empty()) {
+    if (is_name && !is_file_name(entry->value.text))
+      problems.add(entry->value.where, concat("'sweep' is ", describe(entry->value), ", accepted: ", kFileName),
+                   file_name(entry->value.text));
+    return entry->value.text;
+  }
+  problems.add(entry ? entry->value.where : whole, concat("'", key, "' is ", entry ? describe(entry->value) : "missing"),
+               {}, is_name ? "the sweep's name" : "the manifest that the runs start from");
+  return {};
+}
+
+bool same(const Problem& a, const Problem& b) {
+  return a.file == b.file && a.line == b.line && a.column == b.column && a.message == b.message;
+}
+
+// Checks one point on the base. What is wrong only with this point, and shown elsewhere, is told with its name.
+Checked check_point(const Chain& base, const Point& point, const std::vector<Override>& common,
+                    const ComponentSchemas& schemas, const std::string& sweep_name,
+                    const std::vector<Problem>& known, Problems& problems) {
+  Node tree = base.tree;
+  Problems found;
+  int layer = static_cast<int>(base.sources.size());
+  for (const Override& change : common) apply(tree, change, layer++, found);
+  for (const Override& change : point.changes) apply(tree, change, layer++, found);
+  Checked checked = resolve(base, tree, schemas, found);
+  for (Problem& problem : found.sorted({})) {
+    const bool told = std::any_of(known.begin(), known.end(), [&](const Problem& k) { return same(k, problem); });
+    if (told) continue;
+    if (problem.file != sweep_name && !point.name.empty()) problem.note += concat(problem.note.empty() ? "" : "   ", "in '", point.name, "'");
+    problems.add(std::move(problem));
+  }
+  return checked;
+}
+
+}  // namespace
+}  // namespace config
+
+bool is_sweep(const fs::path& file) {
+  config::Problems ignored;
+  const auto document = config::read_document(file, file.string(), ignored);
+  return document && document->tree.find("sweep");
+}
+
+Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas) {
+  using namespace config;
+  Problems problems;
+  const std::string shown = file.lexically_normal().string();
+  const Location whole = whole_file(shown);
+  auto document = read_document(file, shown, problems);
+  if (!document) throw ManifestError(problems.sorted({shown}));
+  const Node& tree = document->tree;
+  for (const Entry& entry : tree.entries)
+    if (std::find(kSweepKeys.begin(), kSweepKeys.end(), entry.key) == kSweepKeys.end())
+      problems.add(entry.where, concat("unknown key '", entry.key, "' in a sweep"), closest(entry.key, kSweepKeys));
+  if (const Entry* version = tree.find("caddie"); version && to_json(version->value) != 1)
+    problems.add(version->value.where, concat("'caddie' is ", describe(version->value), ", accepted: 1"));
+
+  Sweep sweep;
+  sweep.file = fs::absolute(file).lexically_normal();
+  sweep.text = document->text;
+  sweep.name = text_of(tree, "sweep", whole, problems);
+  sweep.seeds = seeds_of(tree, problems);
+  const std::string base_text = text_of(tree, "base", whole, problems);
+  std::vector<Override> common;
+  if (const Entry* entry = tree.find("overrides")) common = changes_of(entry->value, "overrides", problems);
+  std::vector<Point> points = points_of(tree, base_text.empty() ? "base" : fs::path(base_text).stem().string(), problems);
+  if (base_text.empty()) throw ManifestError(problems.sorted({shown}));
+
+  const fs::path base_path = fs::path(base_text).is_absolute() ? fs::path(base_text) : file.parent_path() / base_text;
+  const Chain base = load_chain(base_path, problems, tree.find("base")->value.where);
+  std::vector<std::string> order{shown};
+  order.insert(order.end(), base.names.begin(), base.names.end());
+  if (!base.readable) throw ManifestError(problems.sorted(order));
+  sweep.base = base.sources.front();
+
+  // What is wrong with the base, or with the common overrides, is told once.
+  Problems of_base;
+  check_point(base, {}, {}, schemas, shown, {}, of_base);
+  std::vector<Problem> known = of_base.sorted(order);
+  check_point(base, {}, common, schemas, shown, known, of_base);
+  known = of_base.sorted(order);
+  for (const Problem& problem : known) problems.add(problem);
+  for (const Point& point : points) {
+    Checked checked = check_point(base, point, common, schemas, shown, known, problems);
+    Sweep::Variant variant{point.name, {}, 0, std::move(checked.resolved)};
+    if (const Json& seed = variant.resolved["seed"]; seed.is_number()) variant.seed = seed.get<std::int64_t>();
+    for (const std::vector<Override>* changes : {&std::as_const(common), &point.changes})
+      for (const Override& change : *changes) {
+        variant.overrides.push_back(override_text(change));
+        if (change.path == "seed" && !sweep.seeds.empty())
+          problems.add(change.path_where, "'seed' is overridden, and the sweep has 'seeds'");
+      }
+    sweep.variants.push_back(std::move(variant));
+  }
+  if (!problems.empty()) throw ManifestError(problems.sorted(order));
+  return sweep;
+}
+
+std::vector<SweepRun> expand(const Sweep& sweep) {
+  std::vector<SweepRun> runs;
+  for (const Sweep::Variant& variant : sweep.variants) {
+    if (sweep.seeds.empty()) runs.push_back({variant.name, variant.seed, variant.overrides});
+    for (std::int64_t seed : sweep.seeds) {
+      runs.push_back({variant.name, seed, variant.overrides});
+      runs.back().overrides.push_back(concat("seed=", seed));
+    }
+  }
+  return runs;
+}
+
+}  // namespace caddie
