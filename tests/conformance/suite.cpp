@@ -12,7 +12,7 @@ namespace {
 
 // Sizes by the names that options of models usually have.
 const std::map<std::string, Json>& small_sizes() {
-  static const std::map<std::string, Json> sizes{{"layers", 3},   {"width", 32},    {"heads", 4},
+  static const std::map<std::string, Json> sizes{{"layers", 4},   {"width", 32},    {"heads", 4},
                                                  {"kv_heads", 2}, {"mlp_ratio", 2}, {"hidden", 32},
                                                  {"xsa_last", 2}};
   return sizes;
