@@ -18,6 +18,11 @@ namespace {
 
 std::string match_of(const Json& entry) { return entry.value("match", std::string()); }
 
+// Kept in float16, whatever the entries say.
+bool is_small(const Parameter& parameter, const QuantizeSettings& settings) {
+  return parameter.role != Role::vector && parameter.tensor.numel() <= settings.keep_float_elements;
+}
+
 // How small tensors and vectors are kept.
 StoredTensor kept(const Parameter& parameter) {
   const bool vector = parameter.role == Role::vector;
@@ -60,6 +65,9 @@ class Driver {
     for (const auto& entry : entries_)
       if (entry) used.insert(*entry);
     for (const auto entry : used) quantizers_[entry] = factory(settings.tensors[entry]);
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+      if (entries_[i] && is_small(parameters_[i], settings) && !quantizers_[*entries_[i]]->needs_calibration())
+        entries_[i].reset();
     for (std::size_t i = 0; i < parameters_.size(); ++i) index_[parameters_[i].name] = i;
   }
 
@@ -119,9 +127,8 @@ class Driver {
       CADDIE_CHECK(tensors.size() == weights.size(), ErrorKind::failed, "it returned ", tensors.size(), " results for ",
                    weights.size(), " weights");
       for (std::size_t k = 0; k < members.size(); ++k) {
-        if (calibration && settings_.requantize)
-          tensors[k] = requantize_rows(tensors[k], settings_.tensors[entry].value("bits", tensors[k].bits));
         const auto& parameter = parameters_[members[k]];
+        if (calibration && settings_.requantize) tensors[k] = exported(tensors[k], parameter, settings_.tensors[entry]);
         StoredTensor stored{parameter.name, weights[k].value.sizes().vec(), parameter.role, as_stored(tensors[k]), use, 0};
         CADDIE_CHECK(stored.data.codes.sizes() == weights[k].value.sizes(), ErrorKind::failed, "its result for '",
                      parameter.name, "' is ", stored.data.codes.sizes(), ", the weight is ", weights[k].value.sizes());
@@ -131,6 +138,12 @@ class Driver {
     } catch (Error& error) {
       throw error.add_context("quantizer " + use);
     }
+  }
+
+  // The reference's second pass: it sees decoded weights, rounds large ones again and keeps small ones.
+  QuantizedTensor exported(const QuantizedTensor& tensor, const Parameter& parameter, const Json& entry) const {
+    if (is_small(parameter, settings_)) return {Encoding::plain, decode(tensor).to(at::kHalf), {}, 0, false, tensor.note};
+    return requantize_rows(tensor, entry.value("bits", tensor.bits));
   }
 
   const QuantizeSettings& settings_;
@@ -172,7 +185,10 @@ std::vector<std::optional<std::size_t>> assign_quantizers(std::span<const Parame
       used[entry] = true;
       if (parameter.role != Role::vector || match == "vector") found.push_back(entry);
     }
-    if (parameter.role != Role::vector && parameter.tensor.numel() <= settings.keep_float_elements) continue;
+    if (is_small(parameter, settings)) {
+      if (settings.requantize && found.size() == 1) assigned[i] = found[0];
+      continue;
+    }
     if (found.size() > 1)
       fault(concat("'", parameter.name, "' is matched by the entries ", match_of(settings.tensors[found[0]]), " and ",
                    match_of(settings.tensors[found[1]])));
