@@ -1,3 +1,4 @@
+// Numbers about an artifact as JSON, and the same as text.
 #include "core/artifact/describe.h"
 
 #include <algorithm>
@@ -22,9 +23,12 @@ std::string formatted(const char* format, Values... values) {
 std::string stored_as(const StoredTensor& tensor) {
   if (tensor.data.encoding == Encoding::row_codes) return concat("int", tensor.data.bits);
   switch (tensor.data.codes.scalar_type()) {
-    case at::kHalf: return "float16";
-    case at::kBFloat16: return "bfloat16";
-    default: return "float32";
+    case at::kHalf:
+      return "float16";
+    case at::kBFloat16:
+      return "bfloat16";
+    default:
+      return "float32";
   }
 }
 
@@ -120,25 +124,29 @@ Json describe_artifact(const Artifact& artifact) {
 }
 
 std::string description_as_text(const Json& d, bool every_tensor) {
-  const double bytes = d["bytes"].get<double>(), elements = d["elements"].get<double>(), payload = d["payload_bytes"].get<double>(),
-               entropy = d["entropy_bytes"].get<double>(), raw = d["raw_bytes"].get<double>();
-  std::string text = formatted("%.0f bytes: header %.0f, payload %.0f by %s\n", bytes, d["header_bytes"].get<double>(), payload,
-                               d["compress"]["use"].get<std::string>().c_str());
+  const double bytes = d["bytes"].get<double>(), elements = d["elements"].get<double>(),
+               payload = d["payload_bytes"].get<double>(), entropy = d["entropy_bytes"].get<double>(),
+               raw = d["raw_bytes"].get<double>();
+  std::string text = formatted("%.0f bytes: header %.0f, payload %.0f by %s\n", bytes, d["header_bytes"].get<double>(),
+                               payload, d["compress"]["use"].get<std::string>().c_str());
   text += formatted("%.0f elements in %zu tensors, %.3f bits an element\n", elements, d["tensors"].size(),
                     elements > 0 ? 8 * bytes / elements : 0.0);
-  text += formatted("payload: %.1f %% of the raw bytes (%.0f), %+.2f %% over their order-0 entropy (%.0f)\n",
-                    raw > 0 ? 100 * payload / raw : 0.0, raw, entropy > 0 ? 100 * (payload / entropy - 1) : 0.0, entropy);
+  text +=
+      formatted("payload: %.1f %% of the raw bytes (%.0f), %+.2f %% over their order-0 entropy (%.0f)\n",
+                raw > 0 ? 100 * payload / raw : 0.0, raw, entropy > 0 ? 100 * (payload / entropy - 1) : 0.0, entropy);
   text += "content sha-256 " + d["content_sha256"].get<std::string>() + "\n";
   for (const char* key : {"name", "vocabulary", "sequence", "tokenizer"})
     if (d["about"].contains(key)) text += formatted("%s %s\n", key, d["about"][key].dump().substr(0, 78).c_str());
   if (d["about"].contains("model") && d["about"]["model"].is_object())
     text += formatted("model %s\n", d["about"]["model"].value("use", std::string("?")).c_str());
-  text += formatted("\n%-38s %5s %12s %-8s %9s %6s %6s\n", "tensor", "count", "shape", "stored", "elements", "bits", "share");
+  text += formatted("\n%-38s %5s %12s %-8s %9s %6s %6s\n", "tensor", "count", "shape", "stored", "elements", "bits",
+                    "share");
   for (const auto& line : lines_of(d["tensors"], every_tensor)) {
     const std::string name = line.name.size() <= 38 ? line.name : "..." + line.name.substr(line.name.size() - 35);
     text += formatted("%-38s %5lld %12s %-8s %9.0f %6.2f %5.1f%%\n", name.c_str(), static_cast<long long>(line.tensors),
                       line.shape.c_str(), line.stored.c_str(), line.elements,
-                      line.elements > 0 ? 8 * line.entropy / line.elements : 0.0, entropy > 0 ? 100 * line.entropy / entropy : 0.0);
+                      line.elements > 0 ? 8 * line.entropy / line.elements : 0.0,
+                      entropy > 0 ? 100 * line.entropy / entropy : 0.0);
   }
   text += "bits: order-0 entropy an element, steps included; share: of all entropy\n";
   return text;

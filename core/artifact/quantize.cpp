@@ -1,3 +1,5 @@
+// The driver: who quantizes what, in the model's order, weights of one input together. What a quantizer returns is final,
+// except for the rounding of steps to float16 (reference sections 4 and 7).
 #include "core/artifact/quantize.h"
 
 #include <ATen/core/grad_mode.h>
@@ -26,9 +28,10 @@ bool is_small(const Parameter& parameter, const QuantizeSettings& settings) {
 // How small tensors and vectors are kept.
 StoredTensor kept(const Parameter& parameter) {
   const bool vector = parameter.role == Role::vector;
-  QuantizedTensor data{Encoding::plain, parameter.tensor.detach().to(vector ? at::kFloat : at::kHalf), {}, 0, false, {}};
-  StoredTensor stored{parameter.name, parameter.tensor.sizes().vec(), parameter.role, as_stored(data),
-                      vector ? "float32" : "float16", 0};
+  QuantizedTensor data{
+      Encoding::plain, parameter.tensor.detach().to(vector ? at::kFloat : at::kHalf), {}, 0, false, {}};
+  StoredTensor stored{parameter.name,  parameter.tensor.sizes().vec(), parameter.role,
+                      as_stored(data), vector ? "float32" : "float16", 0};
   return stored;
 }
 
@@ -59,7 +62,9 @@ std::vector<std::string> summarize_notes(const std::vector<StoredTensor>& tensor
 class Driver {
  public:
   Driver(Model& model, const QuantizeSettings& settings, const QuantizerFactory& factory)
-      : settings_(settings), parameters_(model.parameters()), entries_(assign_quantizers(parameters_, settings)),
+      : settings_(settings),
+        parameters_(model.parameters()),
+        entries_(assign_quantizers(parameters_, settings)),
         results_(parameters_.size()) {
     std::set<std::size_t> used;
     for (const auto& entry : entries_)
@@ -120,7 +125,8 @@ class Driver {
 
   void quantize(const std::vector<std::size_t>& members, std::size_t entry, const Calibration* calibration) {
     std::vector<Weight> weights;
-    for (const auto member : members) weights.push_back({parameters_[member].name, parameters_[member].tensor.detach()});
+    for (const auto member : members)
+      weights.push_back({parameters_[member].name, parameters_[member].tensor.detach()});
     const std::string use = settings_.tensors[entry].value("use", std::string("?"));
     try {
       auto tensors = quantizers_[entry]->quantize(weights, calibration);
@@ -129,7 +135,8 @@ class Driver {
       for (std::size_t k = 0; k < members.size(); ++k) {
         const auto& parameter = parameters_[members[k]];
         if (calibration && settings_.requantize) tensors[k] = exported(tensors[k], parameter, settings_.tensors[entry]);
-        StoredTensor stored{parameter.name, weights[k].value.sizes().vec(), parameter.role, as_stored(tensors[k]), use, 0};
+        StoredTensor stored{
+            parameter.name, weights[k].value.sizes().vec(), parameter.role, as_stored(tensors[k]), use, 0};
         CADDIE_CHECK(stored.data.codes.sizes() == weights[k].value.sizes(), ErrorKind::failed, "its result for '",
                      parameter.name, "' is ", stored.data.codes.sizes(), ", the weight is ", weights[k].value.sizes());
         stored.relative_error = relative_error(decode(stored.data), weights[k].value);
@@ -142,7 +149,8 @@ class Driver {
 
   // The reference's second pass: it sees decoded weights, rounds large ones again and keeps small ones.
   QuantizedTensor exported(const QuantizedTensor& tensor, const Parameter& parameter, const Json& entry) const {
-    if (is_small(parameter, settings_)) return {Encoding::plain, decode(tensor).to(at::kHalf), {}, 0, false, tensor.note};
+    if (is_small(parameter, settings_))
+      return {Encoding::plain, decode(tensor).to(at::kHalf), {}, 0, false, tensor.note};
     return requantize_rows(tensor, entry.value("bits", tensor.bits));
   }
 
@@ -217,7 +225,8 @@ at::Tensor calibration_tokens(Model& model, const CalibrateSettings& settings, c
                                    random, device);
     case CalibrationSource::random:
       return random_tokens(inputs.vocabulary, settings.sequences, settings.length, random, device);
-    case CalibrationSource::train: break;
+    case CalibrationSource::train:
+      break;
   }
   CADDIE_CHECK(inputs.train_tokens != nullptr, ErrorKind::usage,
                "calibration from training data was asked for, and there is no training data");
@@ -266,8 +275,8 @@ QuantizedTensor as_stored(const QuantizedTensor& tensor) {
                  "a row's step does not fit into float16 (largest: ", tensor.steps.max().item<float>(),
                  "): the weights are too large to be stored");
   } else {
-    CADDIE_CHECK(stored.codes.isfinite().all().item<bool>(), ErrorKind::failed,
-                 "a value does not fit into ", at::toString(stored.codes.scalar_type()), " (NaN, or too large)");
+    CADDIE_CHECK(stored.codes.isfinite().all().item<bool>(), ErrorKind::failed, "a value does not fit into ",
+                 at::toString(stored.codes.scalar_type()), " (NaN, or too large)");
   }
   return stored;
 }

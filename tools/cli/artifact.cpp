@@ -14,9 +14,8 @@ namespace {
 
 artifact::Artifact read(const Globals& globals, const std::string& file) {
   const Catalogue catalogue(Catalogue::search_folders(globals.plugin_dirs));
-  return artifact::read_artifact(file, [&](const Json& section) {
-    return catalogue.create_compressor(section, CompressorContext{nullptr});
-  });
+  return artifact::read_artifact(
+      file, [&](const Json& section) { return catalogue.create_compressor(section, CompressorContext{nullptr}); });
 }
 
 int info(const Globals& globals, const std::string& file, bool every_tensor) {

@@ -102,7 +102,8 @@ TEST_CASE("damage, truncation, surplus and wrong sizes are errors about data") {
     }
     return ErrorKind::failed;
   };
-  for (std::size_t size = 0; size < payload.size(); size += 13) CHECK(kind(std::span(payload).first(size), blobs) == ErrorKind::data);
+  for (std::size_t size = 0; size < payload.size(); size += 13)
+    CHECK(kind(std::span(payload).first(size), blobs) == ErrorKind::data);
   auto longer = payload;
   longer.push_back(std::byte{0});
   CHECK(kind(longer, blobs) == ErrorKind::data);

@@ -20,7 +20,8 @@ std::shared_ptr<Quantizer> make(const char* dtype) {
 TEST_CASE("weights are stored in the number format asked for") {
   const auto weight = at::randn({3, 4, 5});
   const Weight weights[] = {{"w", weight}};
-  const std::pair<const char*, at::ScalarType> types[] = {{"float16", at::kHalf}, {"bfloat16", at::kBFloat16}, {"float32", at::kFloat}};
+  const std::pair<const char*, at::ScalarType> types[] = {
+      {"float16", at::kHalf}, {"bfloat16", at::kBFloat16}, {"float32", at::kFloat}};
   for (const auto& [name, type] : types) {
     const auto q = make(name)->quantize(weights, nullptr)[0];
     CHECK(q.encoding == Encoding::plain);

@@ -75,7 +75,8 @@ Oracle oracle(const at::Tensor& weight, at::Tensor hessian, int bits, double sha
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t j = 0; j < columns; ++j) {
       const double exact = v[r * columns + j] / s[r], code = std::clamp(std::nearbyint(exact), -top, top);
-      if (std::abs(exact) < top + 0.5) result.nearest_tie = std::min(result.nearest_tie, 0.5 - std::abs(exact - std::nearbyint(exact)));
+      if (std::abs(exact) < top + 0.5)
+        result.nearest_tie = std::min(result.nearest_tie, 0.5 - std::abs(exact - std::nearbyint(exact)));
       const double error = (v[r * columns + j] - code * s[r]) / u[j * columns + j];
       for (std::int64_t k = j + 1; k < columns; ++k) v[r * columns + k] -= error * u[j * columns + k];
       codes[r * columns + column[j]] = static_cast<std::int64_t>(code);
@@ -83,7 +84,9 @@ Oracle oracle(const at::Tensor& weight, at::Tensor hessian, int bits, double sha
   return result;
 }
 
-double objective(const at::Tensor& error, const at::Tensor& hessian) { return error.mm(hessian).mul(error).sum().item<double>(); }
+double objective(const at::Tensor& error, const at::Tensor& hessian) {
+  return error.mm(hessian).mul(error).sum().item<double>();
+}
 
 }  // namespace
 

@@ -22,7 +22,8 @@ TEST_CASE("a Hessian is the sum of X^T X over batches, divided by the number of 
   collector.end_batch();
   collector.input(names, b);
   collector.end_batch();
-  const auto expected = a.to(at::kDouble).t().mm(a.to(at::kDouble)).add(b.to(at::kDouble).t().mm(b.to(at::kDouble))).div(2);
+  const auto expected =
+      a.to(at::kDouble).t().mm(a.to(at::kDouble)).add(b.to(at::kDouble).t().mm(b.to(at::kDouble))).div(2);
   const auto hessian = collector.hessian("k");
   CHECK(hessian.scalar_type() == at::kFloat);
   CHECK(hessian.to(at::kDouble).sub(expected).abs().max().item<double>() < 1e-4);

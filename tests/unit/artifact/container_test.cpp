@@ -24,7 +24,8 @@ using namespace fakes;
 namespace {
 
 std::vector<StoredTensor> mixed_tensors() {
-  std::vector<StoredTensor> tensors = {coded("embedding.weight", 40, 16, 8, Role::embedding), plain("skip.weight", {2, 16}, at::kFloat)};
+  std::vector<StoredTensor> tensors = {coded("embedding.weight", 40, 16, 8, Role::embedding),
+                                       plain("skip.weight", {2, 16}, at::kFloat)};
   for (const int layer : {0, 1, 3}) {  // a gap, and a layer whose encoding differs
     const auto block = "blocks." + std::to_string(layer) + ".";
     tensors.push_back(coded(block + "up.weight", 12, 16, layer == 1 ? 6 : 5));
@@ -37,7 +38,8 @@ std::vector<StoredTensor> mixed_tensors() {
   return tensors;
 }
 
-std::vector<std::byte> encode(const std::vector<StoredTensor>& tensors, const Json& about = {{"model", {{"use", "x"}}}}) {
+std::vector<std::byte> encode(const std::vector<StoredTensor>& tensors,
+                              const Json& about = {{"model", {{"use", "x"}}}}) {
   XorCompressor compressor;
   return encode_artifact(tensors, about, kXorSection, compressor);
 }
@@ -192,10 +194,12 @@ TEST_CASE("hostile headers are refused before anything is allocated") {
   };
   const std::uint8_t f32 = 1 | 4 << 5, codes = 3 << 5;
   SECTION("huge dimensions") {
-    CHECK_THAT(refusal(handmade(record(f32, "w", {2, 2147483647, 2147483647}), 0)), Catch::Contains("larger than the limit"));
+    CHECK_THAT(refusal(handmade(record(f32, "w", {2, 2147483647, 2147483647}), 0)),
+               Catch::Contains("larger than the limit"));
   }
   SECTION("a product that overflows to a small number") {
-    CHECK_THAT(refusal(handmade(record(f32, "w", {3, 1 << 30, 1 << 30, 16}), 0)), Catch::Contains("larger than the limit"));
+    CHECK_THAT(refusal(handmade(record(f32, "w", {3, 1 << 30, 1 << 30, 16}), 0)),
+               Catch::Contains("larger than the limit"));
     CHECK_THAT(refusal(handmade(record(f32, "w", {4, 0, 2147483647, 2147483647, 2147483647}), 0)),
                Catch::Contains("larger than the limit"));
   }
@@ -203,14 +207,18 @@ TEST_CASE("hostile headers are refused before anything is allocated") {
     CHECK_THAT(refusal(handmade(record(f32, "w", {1, std::uint64_t{1} << 40}), 0)), Catch::Contains("a dimension"));
   }
   SECTION("more decoded bytes than accepted") {
-    CHECK_THAT(refusal(handmade(record(f32, "w", {1, 1000}), 4000), {.decoded_bytes = 3999}), Catch::Contains("the limit is 3999"));
-    CHECK_THAT(refusal(handmade(record(f32, "w", {1, 1000}), 8), {.decoded_bytes = 3999}), Catch::Contains("more than 3999"));
+    CHECK_THAT(refusal(handmade(record(f32, "w", {1, 1000}), 4000), {.decoded_bytes = 3999}),
+               Catch::Contains("the limit is 3999"));
+    CHECK_THAT(refusal(handmade(record(f32, "w", {1, 1000}), 8), {.decoded_bytes = 3999}),
+               Catch::Contains("more than 3999"));
   }
   SECTION("a bomb: many layers of a large tensor, no payload") {
-    CHECK_THAT(refusal(handmade(record(codes | 2, "w.{}", {0, 60000, 2, 100000, 1000}), 0)), Catch::Contains("declares more than"));
+    CHECK_THAT(refusal(handmade(record(codes | 2, "w.{}", {0, 60000, 2, 100000, 1000}), 0)),
+               Catch::Contains("declares more than"));
   }
   SECTION("declared bytes that are not the tensors'") {
-    CHECK_THAT(refusal(handmade(record(f32, "w", {1, 0}), 5)), Catch::Contains("ends early") || Catch::Contains("its tensors have"));
+    CHECK_THAT(refusal(handmade(record(f32, "w", {1, 0}), 5)),
+               Catch::Contains("ends early") || Catch::Contains("its tensors have"));
   }
   SECTION("names") {
     for (const std::string name : {"", "a b", "a\n", "\xff", "{}", "a\"b"})
@@ -248,7 +256,8 @@ TEST_CASE("hostile headers are refused before anything is allocated") {
     auto file = encode({});
     file[8] = std::byte{9};
     CHECK_THAT(refusal(sealed(file)), Catch::Contains("version 9"));
-    CHECK_THAT(refusal(std::as_bytes(std::span(std::string_view("PK\x03\x04 a pickle")))), Catch::Contains("no caddie artifact"));
+    CHECK_THAT(refusal(std::as_bytes(std::span(std::string_view("PK\x03\x04 a pickle")))),
+               Catch::Contains("no caddie artifact"));
   }
 }
 

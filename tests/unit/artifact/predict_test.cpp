@@ -55,7 +55,9 @@ TEST_CASE("the prediction at full size is what was simulated and measured for th
    private:
     int bits_;
   };
-  const QuantizerFactory factory = [](const Json& entry) { return std::make_shared<RoundTo>(entry["bits"].get<int>()); };
+  const QuantizerFactory factory = [](const Json& entry) {
+    return std::make_shared<RoundTo>(entry["bits"].get<int>());
+  };
   const auto settings = QuantizeSettings::from_json(
       {{"tensors", {{{"match", "matrix"}, {"bits", 5}}, {{"match", "embedding"}, {"bits", 8}}}}});
   const fakes::XorCompressor store;

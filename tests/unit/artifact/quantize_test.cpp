@@ -148,8 +148,8 @@ TEST_CASE("a tensor that no entry or two match, and an entry that matches nothin
   // Patterns pass vectors over; the role itself does not.
   const auto all = assign_quantizers(model.parameters(), settings(0, {{{"match", "*"}}}));
   CHECK_FALSE(all[2].has_value());
-  const auto vectors = assign_quantizers(model.parameters(),
-                                         settings(0, {{{"match", "matrix"}}, {{"match", "embedding"}}, {{"match", "vector"}}}));
+  const auto vectors = assign_quantizers(
+      model.parameters(), settings(0, {{{"match", "matrix"}}, {{"match", "embedding"}}, {{"match", "vector"}}}));
   CHECK(vectors[2] == std::optional<std::size_t>(2));
 }
 
@@ -159,7 +159,8 @@ TEST_CASE("values that float16 cannot hold are refused, not stored as infinity")
 }
 
 TEST_CASE("decoding rounds to bfloat16 where the tensor says so") {
-  const QuantizedTensor tensor{Encoding::row_codes, at::full({1, 1}, 3, at::kChar), at::full({1}, 0.1003, at::kHalf), 8, true, {}};
+  const QuantizedTensor tensor{
+      Encoding::row_codes, at::full({1, 1}, 3, at::kChar), at::full({1}, 0.1003, at::kHalf), 8, true, {}};
   const auto value = decode(tensor);
   CHECK(value.scalar_type() == at::kFloat);
   CHECK(at::equal(value, value.to(at::kBFloat16).to(at::kFloat)));

@@ -16,7 +16,10 @@ std::vector<std::byte> bytes(const std::string& text) {
 
 TEST_CASE("bytes are shuffled by their position modulo the stride, zeros fill the last group") {
   CHECK((byte_shuffle(bytes("0123abcdABCD"), 4) == bytes("0aA1bB2cC3dD")));
-  CHECK((byte_shuffle(bytes("0123a"), 4) == bytes(std::string("0a1\0" "2\0" "3\0", 8))));
+  CHECK((byte_shuffle(bytes("0123a"), 4) == bytes(std::string("0a1\0"
+                                                              "2\0"
+                                                              "3\0",
+                                                              8))));
   CHECK((byte_shuffle(bytes("abc"), 1) == bytes("abc")));
   CHECK(byte_shuffle({}, 4).empty());
 }
