@@ -58,7 +58,8 @@ class ByteReader {
     std::uint64_t value = 0;
     for (int shift = 0;; shift += 7) {
       const auto byte = std::to_integer<std::uint64_t>(raw(1)[0]);
-      CADDIE_CHECK(shift < 63 && !(shift > 0 && byte == 0), ErrorKind::data, "the artifact's header has a malformed ", what);
+      CADDIE_CHECK(shift < 63 && !(shift > 0 && byte == 0), ErrorKind::data, "the artifact's header has a malformed ",
+                   what);
       value |= (byte & 127) << shift;
       if (byte < 128) break;
     }

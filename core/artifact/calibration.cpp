@@ -1,3 +1,5 @@
+// Self-generation with the key/value cache, and sums of X^T X. On one device all through; random numbers are drawn on the
+// host before the loop, so that a generation never waits for them.
 #include "core/artifact/calibration.h"
 
 #include <ATen/core/grad_mode.h>
@@ -33,7 +35,8 @@ CalibrateSettings CalibrateSettings::from_json(const Json& section) {
   settings.temperature = section.value("temperature", settings.temperature);
   settings.batch = section.value("batch", settings.batch);
   CADDIE_CHECK(settings.sequences >= 1 && settings.length >= 2 && settings.batch >= 1 && settings.temperature >= 0,
-               ErrorKind::usage, "quantize.calibrate needs sequences >= 1, length >= 2, batch >= 1 and temperature >= 0");
+               ErrorKind::usage,
+               "quantize.calibrate needs sequences >= 1, length >= 2, batch >= 1 and temperature >= 0");
   return settings;
 }
 
@@ -122,8 +125,7 @@ std::shared_ptr<const SharedCalibration> HessianCollector::calibration(const std
   CADDIE_CHECK(batches_ > 0, ErrorKind::failed, "no calibration batch was shown to the model");
   const auto& sum = sums_[group_of_.at(weight)];
   const auto upper = sum.triu();
-  return std::make_shared<SharedCalibration>(
-      upper.add(sum.triu(1).t()).div_(static_cast<double>(batches_)));
+  return std::make_shared<SharedCalibration>(upper.add(sum.triu(1).t()).div_(static_cast<double>(batches_)));
 }
 
 void collect_hessians(Model& model, std::span<const at::Tensor> batches, HessianCollector& collector) {
@@ -133,8 +135,8 @@ void collect_hessians(Model& model, std::span<const at::Tensor> batches, Hessian
   double done = 0;
   for (const auto& tokens : batches) {
     throw_if_interrupted();
-    CADDIE_CHECK(tokens.dim() == 2 && tokens.size(1) >= 2, ErrorKind::failed,
-                 "calibration tokens are ", tokens.sizes(), ", needed are [sequences, tokens] of at least 2 tokens");
+    CADDIE_CHECK(tokens.dim() == 2 && tokens.size(1) >= 2, ErrorKind::failed, "calibration tokens are ", tokens.sizes(),
+                 ", needed are [sequences, tokens] of at least 2 tokens");
     // The last token is only a target.
     model.observe(tokens.narrow(1, 0, tokens.size(1) - 1), collector);
     collector.end_batch();

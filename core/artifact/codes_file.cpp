@@ -1,3 +1,5 @@
+// Codes on disk. The JSON file lists the tensors in the model's order; the safetensors file holds their numbers as
+// codes/NAME and steps/NAME, or values/NAME.
 #include "core/artifact/codes_file.h"
 
 #include "caddie/error.h"

@@ -34,7 +34,9 @@ std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
 
-const at::Tensor& values_of(const StoredTensor& tensor, bool steps) { return steps ? tensor.data.steps : tensor.data.codes; }
+const at::Tensor& values_of(const StoredTensor& tensor, bool steps) {
+  return steps ? tensor.data.steps : tensor.data.codes;
+}
 
 std::string content_hash(const Layout& layout, std::span<const Blob> blobs) {
   ByteWriter records;
@@ -123,8 +125,8 @@ Parsed parse(std::span<const std::byte> file, const ReadLimits& limits) {
                "the artifact's header is damaged (CRC-32C does not match)");
   parsed.payload = file.subspan(kFixed + body.size());
   CADDIE_CHECK(parsed.payload.size() == header.payload_bytes, ErrorKind::data, "the artifact's payload is ",
-               parsed.payload.size() < header.payload_bytes ? "cut short" : "followed by more", ": ", parsed.payload.size(),
-               " bytes, declared are ", header.payload_bytes);
+               parsed.payload.size() < header.payload_bytes ? "cut short" : "followed by more", ": ",
+               parsed.payload.size(), " bytes, declared are ", header.payload_bytes);
   CADDIE_CHECK(header.raw_bytes <= limits.decoded_bytes, ErrorKind::data, "the artifact declares ", header.raw_bytes,
                " decoded bytes, the limit is ", limits.decoded_bytes);
 
@@ -146,10 +148,14 @@ Parsed parse(std::span<const std::byte> file, const ReadLimits& limits) {
 
 at::ScalarType scalar_type(ElementType type) {
   switch (type) {
-    case ElementType::int8: return at::kChar;
-    case ElementType::float16: return at::kHalf;
-    case ElementType::bfloat16: return at::kBFloat16;
-    default: return at::kFloat;
+    case ElementType::int8:
+      return at::kChar;
+    case ElementType::float16:
+      return at::kHalf;
+    case ElementType::bfloat16:
+      return at::kBFloat16;
+    default:
+      return at::kFloat;
   }
 }
 

@@ -17,7 +17,8 @@
 
 namespace caddie::artifact {
 
-// Creates a compressor from {use, options...}. The section comes out of the file: unknown names are the factory's error.
+// Creates a compressor from {use, options...}. The section comes out of the file: unknown names are the factory's
+// error.
 using CompressorFactory = std::function<std::shared_ptr<Compressor>(const Json& section)>;
 
 struct ReadLimits {
@@ -26,8 +27,8 @@ struct ReadLimits {
 
 struct ArtifactHeader {
   int version = 0;
-  Json compress;  // {use, options...}
-  Json about;     // what the writer said: "model" (to build it), "vocabulary", "tokenizer" (sha-256), ...
+  Json compress;               // {use, options...}
+  Json about;                  // what the writer said: "model" (to build it), "vocabulary", "tokenizer" (sha-256), ...
   std::string content_sha256;  // over names, shapes, encodings and uncompressed blobs; not over how they are compressed
   std::uint64_t header_bytes = 0, payload_bytes = 0, raw_bytes = 0;
   std::uint64_t file_bytes() const { return header_bytes + payload_bytes; }
@@ -39,7 +40,8 @@ struct Artifact {
 };
 
 // Deterministic: the same tensors, `about` and section give the same bytes, in any order of the tensors within a layer
-// range and on any number of threads. Throws Error(data) for values that are not finite and names that cannot be stored.
+// range and on any number of threads. Throws Error(data) for values that are not finite and names that cannot be
+// stored.
 CADDIE_API std::vector<std::byte> encode_artifact(std::span<const StoredTensor> tensors, const Json& about,
                                                   const Json& compress, Compressor& compressor);
 CADDIE_API ArtifactHeader write_artifact(const std::filesystem::path& path, std::span<const StoredTensor> tensors,

@@ -1,3 +1,4 @@
+// Records of tensors: made from names by finding layer numbers, written, read back with every field checked.
 #include "core/artifact/layout.h"
 
 #include <algorithm>
@@ -18,13 +19,15 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 void check_name(const std::string& name) {
   const bool good = !name.empty() && name.size() <= kMaxName && std::all_of(name.begin(), name.end(), [](char c) {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' || c == '-' || c == '/';
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' || c == '-' ||
+           c == '/';
   });
   CADDIE_CHECK(good, ErrorKind::data, "a tensor's name is not accepted (", name.size(),
                " bytes; accepted: 1 to 255 letters, digits and _ . - /)");
 }
 
-// Splits off the first whole component that is a number: "blocks.3.mlp" -> ("blocks.{}.mlp", 3). False if there is none.
+// Splits off the first whole component that is a number: "blocks.3.mlp" -> ("blocks.{}.mlp", 3). False if there is
+// none.
 bool split_layer(const std::string& name, std::string& pattern, std::uint64_t& layer) {
   for (std::size_t begin = 0; begin < name.size();) {
     const std::size_t end = std::min(name.find('.', begin), name.size());
@@ -43,9 +46,12 @@ bool split_layer(const std::string& name, std::string& pattern, std::uint64_t& l
 
 ElementType element_type(at::ScalarType type, const std::string& name) {
   switch (type) {
-    case at::kHalf: return ElementType::float16;
-    case at::kBFloat16: return ElementType::bfloat16;
-    case at::kFloat: return ElementType::float32;
+    case at::kHalf:
+      return ElementType::float16;
+    case at::kBFloat16:
+      return ElementType::bfloat16;
+    case at::kFloat:
+      return ElementType::float32;
     default:
       throw Error(ErrorKind::data, concat("the tensor '", name, "' has the type ", at::toString(type),
                                           ", plain values are float16, bfloat16 or float32"));
@@ -62,10 +68,11 @@ Record describe(const StoredTensor& tensor) {
   if (data.encoding == Encoding::row_codes) {
     record.bits = data.bits;
     record.type = ElementType::int8;
-    CADDIE_CHECK(tensor.shape.size() == 2 && data.codes.scalar_type() == at::kChar && data.codes.sizes() == tensor.shape &&
-                     data.steps.scalar_type() == at::kHalf && data.steps.dim() == 1 &&
-                     data.steps.size(0) == tensor.shape[0] && data.bits >= 2 && data.bits <= 8,
-                 ErrorKind::data, "the codes of '", tensor.name, "' are not int8 [rows, columns] with float16 steps [rows]");
+    CADDIE_CHECK(tensor.shape.size() == 2 && data.codes.scalar_type() == at::kChar &&
+                     data.codes.sizes() == tensor.shape && data.steps.scalar_type() == at::kHalf &&
+                     data.steps.dim() == 1 && data.steps.size(0) == tensor.shape[0] && data.bits >= 2 && data.bits <= 8,
+                 ErrorKind::data, "the codes of '", tensor.name,
+                 "' are not int8 [rows, columns] with float16 steps [rows]");
   } else {
     record.type = element_type(data.codes.scalar_type(), tensor.name);
     CADDIE_CHECK(data.codes.sizes() == tensor.shape, ErrorKind::data, "the values of '", tensor.name, "' are ",
@@ -80,8 +87,8 @@ auto key(const Record& r) { return std::tie(r.name, r.role, r.encoding, r.round_
 
 // From the lowest bit: plain, layered, rounded to bfloat16 (1 bit each), role (2), type of the values or bits - 2 (3).
 std::uint8_t flags(const Record& r) {
-  const unsigned kind = r.encoding == Encoding::row_codes ? static_cast<unsigned>(r.bits - 2)
-                                                          : static_cast<unsigned>(r.type);
+  const unsigned kind =
+      r.encoding == Encoding::row_codes ? static_cast<unsigned>(r.bits - 2) : static_cast<unsigned>(r.type);
   return static_cast<std::uint8_t>((r.encoding == Encoding::plain ? 1u : 0u) | (r.layers ? 2u : 0u) |
                                    (r.round_bfloat16 ? 4u : 0u) | static_cast<unsigned>(r.role) << 3 | kind << 5);
 }
@@ -92,16 +99,17 @@ Record read_record(ByteReader& reader) {
   record.encoding = bits & 1 ? Encoding::plain : Encoding::row_codes;
   record.round_bfloat16 = bits & 4;
   const unsigned role = bits >> 3 & 3, kind = bits >> 5;
-  CADDIE_CHECK(role <= static_cast<unsigned>(Role::vector), ErrorKind::data, "the artifact has a tensor of the unknown role ",
-               role);
+  CADDIE_CHECK(role <= static_cast<unsigned>(Role::vector), ErrorKind::data,
+               "the artifact has a tensor of the unknown role ", role);
   record.role = static_cast<Role>(role);
   if (record.encoding == Encoding::row_codes) {
     record.type = ElementType::int8;
     record.bits = static_cast<int>(kind) + 2;
     CADDIE_CHECK(record.bits <= 8, ErrorKind::data, "the artifact has codes of ", record.bits, " bits");
   } else {
-    CADDIE_CHECK(kind >= static_cast<unsigned>(ElementType::float16) && kind <= static_cast<unsigned>(ElementType::float32),
-                 ErrorKind::data, "the artifact has values of the unknown type ", kind);
+    CADDIE_CHECK(
+        kind >= static_cast<unsigned>(ElementType::float16) && kind <= static_cast<unsigned>(ElementType::float32),
+        ErrorKind::data, "the artifact has values of the unknown type ", kind);
     record.type = static_cast<ElementType>(kind);
   }
   record.name = reader.text(kMaxName, "a name's length");
@@ -110,7 +118,8 @@ Record read_record(ByteReader& reader) {
     record.layers = reader.varint(kMaxTensors - record.first_layer, "a number of layers");
     CADDIE_CHECK(record.layers > 0, ErrorKind::data, "the artifact has a record of no layers");
     const auto slot = record.name.find("{}");
-    CADDIE_CHECK(slot != std::string::npos, ErrorKind::data, "the artifact has a record of layers without a place for them");
+    CADDIE_CHECK(slot != std::string::npos, ErrorKind::data,
+                 "the artifact has a record of layers without a place for them");
   }
   const auto rank = reader.varint(kMaxRank, "a number of dimensions");
   CADDIE_CHECK(record.encoding == Encoding::plain || rank == 2, ErrorKind::data, "the artifact has codes of ", rank,
@@ -123,7 +132,7 @@ Record read_record(ByteReader& reader) {
 // Adds the bytes of a record's tensors; a total beyond the limit is an error, and nothing overflows on the way.
 void add_bytes(const Record& record, std::uint64_t limit, std::uint64_t& total) {
   limit = std::min(limit, std::uint64_t{1} << 44);  // then 65,536 tensors of that many bytes still fit into 64 bits
-  std::uint64_t extent = 1, elements = 1;           // extent: as if no dimension were 0, so that no part of it overflows
+  std::uint64_t extent = 1, elements = 1;  // extent: as if no dimension were 0, so that no part of it overflows
   for (const auto dimension : record.shape) {
     const auto size = static_cast<std::uint64_t>(dimension);
     CADDIE_CHECK(size <= limit / extent, ErrorKind::data, "the artifact's tensor '", record.name,
@@ -147,8 +156,8 @@ std::string Record::tensor_name(std::uint64_t index) const {
 }
 
 Layout make_layout(std::span<const StoredTensor> tensors) {
-  CADDIE_CHECK(tensors.size() <= kMaxTensors, ErrorKind::data, "an artifact holds at most ", kMaxTensors, " tensors, not ",
-               tensors.size());
+  CADDIE_CHECK(tensors.size() <= kMaxTensors, ErrorKind::data, "an artifact holds at most ", kMaxTensors,
+               " tensors, not ", tensors.size());
   struct Item {
     Record record;
     std::uint64_t layer;

@@ -1,3 +1,4 @@
+// One quantizer's expectation a tensor, added up, at the compressor's rate.
 #include "core/artifact/predict.h"
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// Expected artifact size before anything was trained, for `plan`: entropy of Gaussian weights' codes, at the compressor's
-// own rate over it.
+// Expected artifact size before anything was trained, for `plan`: entropy of Gaussian weights' codes, at the
+// compressor's own rate over it.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 namespace caddie::artifact {
 
 struct ArtifactPrediction {
-  std::int64_t bytes = 0;          // of the file
+  std::int64_t bytes = 0;  // of the file
   double raw_bytes = 0, entropy_bytes = 0;
 };
 

@@ -1,3 +1,5 @@
+// The driver: who quantizes what, in the model's order, weights of one input together. What a quantizer returns is final,
+// except for the rounding of steps to float16 (reference sections 4 and 7).
 #include "core/artifact/quantize.h"
 
 #include <ATen/core/grad_mode.h>
@@ -18,12 +20,18 @@ namespace {
 
 std::string match_of(const Json& entry) { return entry.value("match", std::string()); }
 
+// Kept in float16, whatever the entries say.
+bool is_small(const Parameter& parameter, const QuantizeSettings& settings) {
+  return parameter.role != Role::vector && parameter.tensor.numel() <= settings.keep_float_elements;
+}
+
 // How small tensors and vectors are kept.
 StoredTensor kept(const Parameter& parameter) {
   const bool vector = parameter.role == Role::vector;
-  QuantizedTensor data{Encoding::plain, parameter.tensor.detach().to(vector ? at::kFloat : at::kHalf), {}, 0, false, {}};
-  StoredTensor stored{parameter.name, parameter.tensor.sizes().vec(), parameter.role, as_stored(data),
-                      vector ? "float32" : "float16", 0};
+  QuantizedTensor data{
+      Encoding::plain, parameter.tensor.detach().to(vector ? at::kFloat : at::kHalf), {}, 0, false, {}};
+  StoredTensor stored{parameter.name,  parameter.tensor.sizes().vec(), parameter.role,
+                      as_stored(data), vector ? "float32" : "float16", 0};
   return stored;
 }
 
@@ -54,12 +62,17 @@ std::vector<std::string> summarize_notes(const std::vector<StoredTensor>& tensor
 class Driver {
  public:
   Driver(Model& model, const QuantizeSettings& settings, const QuantizerFactory& factory)
-      : settings_(settings), parameters_(model.parameters()), entries_(assign_quantizers(parameters_, settings)),
+      : settings_(settings),
+        parameters_(model.parameters()),
+        entries_(assign_quantizers(parameters_, settings)),
         results_(parameters_.size()) {
     std::set<std::size_t> used;
     for (const auto& entry : entries_)
       if (entry) used.insert(*entry);
     for (const auto entry : used) quantizers_[entry] = factory(settings.tensors[entry]);
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+      if (entries_[i] && is_small(parameters_[i], settings) && !quantizers_[*entries_[i]]->needs_calibration())
+        entries_[i].reset();
     for (std::size_t i = 0; i < parameters_.size(); ++i) index_[parameters_[i].name] = i;
   }
 
@@ -112,17 +125,18 @@ class Driver {
 
   void quantize(const std::vector<std::size_t>& members, std::size_t entry, const Calibration* calibration) {
     std::vector<Weight> weights;
-    for (const auto member : members) weights.push_back({parameters_[member].name, parameters_[member].tensor.detach()});
+    for (const auto member : members)
+      weights.push_back({parameters_[member].name, parameters_[member].tensor.detach()});
     const std::string use = settings_.tensors[entry].value("use", std::string("?"));
     try {
       auto tensors = quantizers_[entry]->quantize(weights, calibration);
       CADDIE_CHECK(tensors.size() == weights.size(), ErrorKind::failed, "it returned ", tensors.size(), " results for ",
                    weights.size(), " weights");
       for (std::size_t k = 0; k < members.size(); ++k) {
-        if (calibration && settings_.requantize)
-          tensors[k] = requantize_rows(tensors[k], settings_.tensors[entry].value("bits", tensors[k].bits));
         const auto& parameter = parameters_[members[k]];
-        StoredTensor stored{parameter.name, weights[k].value.sizes().vec(), parameter.role, as_stored(tensors[k]), use, 0};
+        if (calibration && settings_.requantize) tensors[k] = exported(tensors[k], parameter, settings_.tensors[entry]);
+        StoredTensor stored{
+            parameter.name, weights[k].value.sizes().vec(), parameter.role, as_stored(tensors[k]), use, 0};
         CADDIE_CHECK(stored.data.codes.sizes() == weights[k].value.sizes(), ErrorKind::failed, "its result for '",
                      parameter.name, "' is ", stored.data.codes.sizes(), ", the weight is ", weights[k].value.sizes());
         stored.relative_error = relative_error(decode(stored.data), weights[k].value);
@@ -131,6 +145,13 @@ class Driver {
     } catch (Error& error) {
       throw error.add_context("quantizer " + use);
     }
+  }
+
+  // The reference's second pass: it sees decoded weights, rounds large ones again and keeps small ones.
+  QuantizedTensor exported(const QuantizedTensor& tensor, const Parameter& parameter, const Json& entry) const {
+    if (is_small(parameter, settings_))
+      return {Encoding::plain, decode(tensor).to(at::kHalf), {}, 0, false, tensor.note};
+    return requantize_rows(tensor, entry.value("bits", tensor.bits));
   }
 
   const QuantizeSettings& settings_;
@@ -172,7 +193,10 @@ std::vector<std::optional<std::size_t>> assign_quantizers(std::span<const Parame
       used[entry] = true;
       if (parameter.role != Role::vector || match == "vector") found.push_back(entry);
     }
-    if (parameter.role != Role::vector && parameter.tensor.numel() <= settings.keep_float_elements) continue;
+    if (is_small(parameter, settings)) {
+      if (settings.requantize && found.size() == 1) assigned[i] = found[0];
+      continue;
+    }
     if (found.size() > 1)
       fault(concat("'", parameter.name, "' is matched by the entries ", match_of(settings.tensors[found[0]]), " and ",
                    match_of(settings.tensors[found[1]])));
@@ -201,7 +225,8 @@ at::Tensor calibration_tokens(Model& model, const CalibrateSettings& settings, c
                                    random, device);
     case CalibrationSource::random:
       return random_tokens(inputs.vocabulary, settings.sequences, settings.length, random, device);
-    case CalibrationSource::train: break;
+    case CalibrationSource::train:
+      break;
   }
   CADDIE_CHECK(inputs.train_tokens != nullptr, ErrorKind::usage,
                "calibration from training data was asked for, and there is no training data");
@@ -250,8 +275,8 @@ QuantizedTensor as_stored(const QuantizedTensor& tensor) {
                  "a row's step does not fit into float16 (largest: ", tensor.steps.max().item<float>(),
                  "): the weights are too large to be stored");
   } else {
-    CADDIE_CHECK(stored.codes.isfinite().all().item<bool>(), ErrorKind::failed,
-                 "a value does not fit into ", at::toString(stored.codes.scalar_type()), " (NaN, or too large)");
+    CADDIE_CHECK(stored.codes.isfinite().all().item<bool>(), ErrorKind::failed, "a value does not fit into ",
+                 at::toString(stored.codes.scalar_type()), " (NaN, or too large)");
   }
   return stored;
 }

@@ -1,4 +1,5 @@
-// The quantize driver: a manifest's `quantize` section, a model and quantizers -> a quantized model (reference section 4).
+// The quantize driver: a manifest's `quantize` section, a model and quantizers -> a quantized model (reference section
+// 4).
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,9 @@ struct QuantizeSettings {
   CalibrateSettings calibrate;
   // Tensors of at most so many elements are kept: vectors in float32, the others in float16.
   std::int64_t keep_float_elements = 65536;
-  // The reference's double quantization: what a calibrated quantizer decodes to is rounded per row once more.
+  // The reference's double quantization: calibrated quantizers see every matrix that their entry matches, small ones
+  // too, and what they decode to is exported as if it were the weights: rounded per row once more, small ones to
+  // float16.
   bool requantize = false;
   std::vector<Json> tensors;  // entries {match, use, options...}
   CADDIE_API static QuantizeSettings from_json(const Json& section);
@@ -30,9 +33,9 @@ struct QuantizeSettings {
 // Creates the quantizer of an entry of `tensors`.
 using QuantizerFactory = std::function<std::shared_ptr<Quantizer>(const Json& entry)>;
 
-// For each parameter the index of its entry in `settings.tensors`, or nullopt for one that is kept in float. Vectors are
-// kept whatever their size unless an entry says `match: vector`. Throws Error(usage) for a parameter that no entry or
-// two match, and for an entry that matches nothing at all.
+// For each parameter the index of its entry in `settings.tensors`, or nullopt for one that is kept in float (a small
+// one may have an entry with `requantize`). Vectors are kept whatever their size unless an entry says `match: vector`.
+// Throws Error(usage) for a parameter that no entry or two match, and for an entry that matches nothing at all.
 CADDIE_API std::vector<std::optional<std::size_t>> assign_quantizers(std::span<const Parameter> parameters,
                                                                      const QuantizeSettings& settings);
 

@@ -1,3 +1,4 @@
+// Decoding, the identity of decoded weights, and their way into a model.
 #include "core/artifact/quantized_model.h"
 
 #include <ATen/core/grad_mode.h>
@@ -52,7 +53,8 @@ void load_weights(Model& model, const NamedWeights& weights) {
   const auto& parameters = model.parameters();
   for (const auto& parameter : parameters) {
     const auto found = by_name.find(parameter.name);
-    CADDIE_CHECK(found != by_name.end(), ErrorKind::data, "the weights lack the model's parameter '", parameter.name, "'");
+    CADDIE_CHECK(found != by_name.end(), ErrorKind::data, "the weights lack the model's parameter '", parameter.name,
+                 "'");
     CADDIE_CHECK(found->second->sizes() == parameter.tensor.sizes(), ErrorKind::data, "the weight '", parameter.name,
                  "' is ", found->second->sizes(), ", the model's parameter is ", parameter.tensor.sizes());
     by_name.erase(found);

@@ -1,3 +1,4 @@
+// Byte shuffle, lane by lane. The inverse checks the padding, so that a stream has exactly one shuffled form.
 #include "caddie/byte_shuffle.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Expected entropies by integration over the normal distribution and over the distribution of a row's maximum.
 #include "caddie/code_entropy.h"
 
 #include <algorithm>

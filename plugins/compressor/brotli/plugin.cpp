@@ -1,5 +1,5 @@
-// Brotli over the blobs one after the other, byte-shuffled as a whole (reference section 4). The payload is one standard
-// brotli stream.
+// Brotli over the blobs one after the other, byte-shuffled as a whole (reference section 4). The payload is one
+// standard brotli stream.
 #include <algorithm>
 #include <memory>
 
@@ -15,7 +15,8 @@ using namespace caddie;
 constexpr OptionSpec kOptions[] = {
     {"quality", OptionType::integer, "11", "0", "11", nullptr, "effort; 11 is smallest and slowest"},
     {"window", OptionType::integer, "22", "10", "24", nullptr, "log2 of the window, bytes"},
-    {"shuffle", OptionType::integer, "4", "0", "16", nullptr, "stride of the byte shuffle over the stream; 0 or 1: off"},
+    {"shuffle", OptionType::integer, "4", "0", "16", nullptr,
+     "stride of the byte shuffle over the stream; 0 or 1: off"},
 };
 
 std::size_t total_bytes(std::span<const BlobShape> shapes) {

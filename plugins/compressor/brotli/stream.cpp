@@ -73,17 +73,17 @@ void decompress_stream(std::span<const std::byte> stream, std::span<std::byte> o
   const auto result = BrotliDecoderDecompressStream(decoder.get(), &left, &next, &room, &to, nullptr);
   const std::size_t made = output.size() - room;
   switch (result) {
-    case BROTLI_DECODER_RESULT_SUCCESS: break;
+    case BROTLI_DECODER_RESULT_SUCCESS:
+      break;
     case BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT:
       throw Error(ErrorKind::data, caddie::concat("the brotli stream holds more than the ", output.size(),
                                                   " bytes that the header declares"));
     case BROTLI_DECODER_RESULT_NEEDS_MORE_INPUT:
       throw Error(ErrorKind::data, caddie::concat("the brotli stream ends early, after ", made, " decoded bytes"));
     default:
-      throw Error(ErrorKind::data,
-                  caddie::concat("the brotli stream is damaged: ",
-                                 BrotliDecoderErrorString(BrotliDecoderGetErrorCode(decoder.get())), " after ", made,
-                                 " decoded bytes"));
+      throw Error(ErrorKind::data, caddie::concat("the brotli stream is damaged: ",
+                                                  BrotliDecoderErrorString(BrotliDecoderGetErrorCode(decoder.get())),
+                                                  " after ", made, " decoded bytes"));
   }
   CADDIE_CHECK(room == 0, ErrorKind::data, "the brotli stream holds ", made, " bytes, the header declares ",
                output.size());

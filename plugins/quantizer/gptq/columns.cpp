@@ -1,6 +1,6 @@
-// The column loop. Rows are independent: a tile of rows is one task, and within it a column's values lie side by side, so
-// that the loops over rows are vector code. Errors reach later blocks by one matrix product a block, taken when the block
-// starts (left-looking): a column is then read and written once.
+// The column loop. Rows are independent: a tile of rows is one task, and within it a column's values lie side by side,
+// so that the loops over rows are vector code. Errors reach later blocks by one matrix product a block, taken when the
+// block starts (left-looking): a column is then read and written once.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -16,7 +16,7 @@ Rows quantize_rows(const at::Tensor& weight, const Factor& factor, const Setting
   const auto rows = weight.size(0), columns = weight.size(1);
   const float top = static_cast<float>((1 << (settings.bits - 1)) - 1);
   const auto steps = weight.abs().amax(1).clamp_min(1e-12).div(at::full({1}, top, weight.options()));
-  auto values = weight.index_select(1, factor.order).t().contiguous();   // [C, R]
+  auto values = weight.index_select(1, factor.order).t().contiguous();  // [C, R]
   auto errors = at::empty_like(values);
   auto codes = at::empty({columns, rows}, weight.options().dtype(at::kChar));
   const float* upper = factor.upper.const_data_ptr<float>();
@@ -45,7 +45,7 @@ Rows quantize_rows(const at::Tensor& weight, const Factor& factor, const Setting
 __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) void quantize_block(
     float* values, float* errors, signed char* codes, const float* steps, const float* upper, std::int64_t columns,
     std::int64_t stride, std::int64_t upper_stride, std::int64_t count, float top) {
-  // Adding and subtracting 1.5 x 2^23 rounds to the nearest whole number, halves to even, as the value is small by then.
+  // Adding and subtracting 1.5 x 2^23 rounds small values to the nearest whole number, halves to even.
   constexpr float kRound = 12582912.0f;
   for (std::int64_t column = 0; column < columns; ++column) {
     const float* value = values + column * stride;

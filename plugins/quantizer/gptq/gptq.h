@@ -1,5 +1,5 @@
-// GPTQ (Frantar et al., 2022, arXiv 2210.17323) in float32, as reference section 4 has it. Two halves: the factorisation
-// of a Hessian, shared by all weights with that input, and the column loop over their rows.
+// GPTQ (Frantar et al., 2022, arXiv 2210.17323) in float32, as reference section 4 has it. Two halves: the
+// factorisation of a Hessian, shared by all weights with that input, and the column loop over their rows.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +12,7 @@ namespace gptq {
 
 struct Settings {
   int bits = 5;
-  std::int64_t block = 128;                      // columns whose errors are spread at once; changes rounding errors only
+  std::int64_t block = 128;  // columns whose errors are spread at once; changes rounding errors only
   std::vector<double> damping = {0.01, 0.1, 1};  // shares of the mean diagonal, tried in this order
   bool descending = true;                        // columns by descending diagonal, or in their own order
 };
@@ -38,6 +38,7 @@ Rows quantize_rows(const at::Tensor& weight, const Factor& factor, const Setting
 // rows: a column's values are contiguous): rounds column after column and spreads each error over the later columns of
 // the block. `upper` is U's block, [columns] rows of `upper_stride`. Writes codes and errors in the layout of `values`.
 void quantize_block(float* values, float* errors, signed char* codes, const float* steps, const float* upper,
-                    std::int64_t columns, std::int64_t stride, std::int64_t upper_stride, std::int64_t count, float top);
+                    std::int64_t columns, std::int64_t stride, std::int64_t upper_stride, std::int64_t count,
+                    float top);
 
 }  // namespace gptq

@@ -10,7 +10,8 @@ namespace {
 using namespace caddie;
 
 constexpr OptionSpec kOptions[] = {
-    {"bits", OptionType::integer, "5", "2", "8", nullptr, "bits a code; codes go from -top to top, top = 2^(bits-1) - 1"},
+    {"bits", OptionType::integer, "5", "2", "8", nullptr,
+     "bits a code; codes go from -top to top, top = 2^(bits-1) - 1"},
     {"block", OptionType::integer, "128", "1", "65536", nullptr, "columns a block; a matter of speed"},
     {"damping", OptionType::numbers, "[0.01, 0.1, 1.0]", "0", "1000", nullptr,
      "share of the Hessian's mean diagonal added to it; the next one is tried when a factorisation fails"},
@@ -25,14 +26,16 @@ class Gptq final : public Quantizer {
     settings_.block = options.integer("block");
     settings_.damping = options.numbers("damping");
     settings_.descending = options.text("order") == "descending";
-    CADDIE_CHECK(!settings_.damping.empty(), ErrorKind::usage, "'damping' is an empty list, at least one share is needed");
+    CADDIE_CHECK(!settings_.damping.empty(), ErrorKind::usage,
+                 "'damping' is an empty list, at least one share is needed");
   }
 
   bool needs_calibration() const override { return true; }
 
   std::vector<QuantizedTensor> quantize(std::span<const Weight> weights, const Calibration* calibration) override {
     if (weights.empty()) return {};
-    CADDIE_CHECK(calibration != nullptr, ErrorKind::failed, "GPTQ was given no calibration for '", weights[0].name, "'");
+    CADDIE_CHECK(calibration != nullptr, ErrorKind::failed, "GPTQ was given no calibration for '", weights[0].name,
+                 "'");
     const auto hessian = calibration->hessian().to(at::kCPU, at::kFloat).contiguous();
     std::vector<at::Tensor> values;
     for (const auto& weight : weights) values.push_back(checked(weight, hessian));
@@ -64,7 +67,8 @@ class Gptq final : public Quantizer {
                  ErrorKind::failed, "the Hessian of '", weight.name, "' is ", hessian.sizes(), ", the weight is ",
                  weight.value.sizes());
     auto value = weight.value.to(at::kCPU, at::kFloat).contiguous();
-    CADDIE_CHECK(value.isfinite().all().item<bool>(), ErrorKind::failed, "the weight '", weight.name, "' is not finite");
+    CADDIE_CHECK(value.isfinite().all().item<bool>(), ErrorKind::failed, "the weight '", weight.name,
+                 "' is not finite");
     return value;
   }
 

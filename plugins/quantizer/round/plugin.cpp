@@ -1,5 +1,5 @@
-// Round to nearest, one step a row from the row's largest magnitude (reference section 4). `int8`, `int6` and `int5` are
-// the same quantizer with other default bits.
+// Round to nearest, one step a row from the row's largest magnitude (reference section 4). `int8`, `int6` and `int5`
+// are the same quantizer with other default bits.
 #include "caddie/error.h"
 #include "caddie/ops.h"
 #include "caddie/quantizer.h"
@@ -9,10 +9,20 @@ namespace {
 using namespace caddie;
 
 constexpr OptionSpec bits_option(const char* fallback) {
-  return {"bits", OptionType::integer, fallback, "2", "8", nullptr,
+  return {"bits",
+          OptionType::integer,
+          fallback,
+          "2",
+          "8",
+          nullptr,
           "bits a code; codes go from -top to top, top = 2^(bits-1) - 1"};
 }
-constexpr OptionSpec kBfloat16 = {"bfloat16", OptionType::boolean, "false", nullptr, nullptr, nullptr,
+constexpr OptionSpec kBfloat16 = {"bfloat16",
+                                  OptionType::boolean,
+                                  "false",
+                                  nullptr,
+                                  nullptr,
+                                  nullptr,
                                   "round to bfloat16 before and after, as for weights that rest in bfloat16"};
 constexpr OptionSpec kOptions8[] = {bits_option("8"), kBfloat16};
 constexpr OptionSpec kOptions6[] = {bits_option("6"), kBfloat16};
@@ -28,8 +38,8 @@ class Round final : public Quantizer {
   std::vector<QuantizedTensor> quantize(std::span<const Weight> weights, const Calibration*) override {
     std::vector<QuantizedTensor> results;
     for (const auto& weight : weights) {
-      CADDIE_CHECK(weight.value.dim() == 2, ErrorKind::usage, "the weight '", weight.name, "' has ",
-                   weight.value.dim(), " dimensions, rounding per row takes 2");
+      CADDIE_CHECK(weight.value.dim() == 2, ErrorKind::usage, "the weight '", weight.name, "' has ", weight.value.dim(),
+                   " dimensions, rounding per row takes 2");
       CADDIE_CHECK(weight.value.isfinite().all().item<bool>(), ErrorKind::failed, "the weight '", weight.name,
                    "' is not finite");
       const auto value = bfloat16_ ? weight.value.to(at::kBFloat16).to(at::kFloat) : weight.value.to(at::kFloat);

@@ -1,0 +1,143 @@
+// Through the catalogue, as `run` creates it.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "caddie/byte_shuffle.h"
+#include "caddie/compressor.h"
+#include "caddie/error.h"
+#include "core/base/files.h"
+#include "core/host/catalogue.h"
+#include "tests/support/catch.h"
+
+using namespace caddie;
+
+namespace {
+
+std::shared_ptr<Compressor> make(const Json& options = Json::object()) {
+  static const Catalogue catalogue({CADDIE_PLUGIN_DIR});
+  Json section = options;
+  section["use"] = "brotli";
+  return catalogue.create_compressor(section, CompressorContext{nullptr});
+}
+
+// Codes of about 4 bits' entropy, in blobs of odd sizes.
+std::vector<std::vector<std::byte>> codes(std::size_t size) {
+  Random random(11, "codes");
+  std::vector<std::vector<std::byte>> blobs(3);
+  for (std::size_t i = 0; i < size; ++i) {
+    const auto code = static_cast<int>(std::lround(random.normal() * 4));
+    blobs[i % 3 == 0 ? 0 : 2].push_back(static_cast<std::byte>(std::clamp(code, -15, 15)));
+  }
+  return blobs;
+}
+
+std::vector<Blob> as_blobs(const std::vector<std::vector<std::byte>>& data) {
+  std::vector<Blob> blobs;
+  for (const auto& bytes : data)
+    blobs.push_back({{"w.codes", ElementType::int8, 1, static_cast<std::int64_t>(bytes.size())}, bytes});
+  return blobs;
+}
+
+std::vector<std::vector<std::byte>> decompress(Compressor& compressor, std::span<const std::byte> payload,
+                                               const std::vector<Blob>& blobs) {
+  std::vector<BlobShape> shapes;
+  std::vector<std::vector<std::byte>> results;
+  std::vector<std::span<std::byte>> outputs;
+  for (const auto& blob : blobs) {
+    shapes.push_back(blob.shape);
+    results.emplace_back(blob.data.size());
+  }
+  for (auto& result : results) outputs.emplace_back(result);
+  compressor.decompress(payload, shapes, outputs);
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("blobs come back, with every stride and at every quality") {
+  const auto data = codes(30001);
+  const auto blobs = as_blobs(data);
+  for (const int shuffle : {0, 1, 2, 4, 5})
+    for (const int quality : {0, 5, 11}) {
+      INFO("shuffle " << shuffle << ", quality " << quality);
+      const auto compressor = make({{"shuffle", shuffle}, {"quality", quality}, {"window", 18}});
+      const auto payload = compressor->compress(blobs);
+      CHECK(payload.size() < 30001 * 3 / 4);
+      CHECK((payload == compressor->compress(blobs)));
+      CHECK((decompress(*compressor, payload, blobs) == data));
+    }
+  CHECK(decompress(*make(), make()->compress({}), {}).empty());
+}
+
+TEST_CASE("the payload is a standard brotli stream of the shuffled blobs") {
+  if (std::system("command -v brotli > /dev/null 2>&1") != 0) {
+    WARN("skipped: the program `brotli` is not installed");
+    SUCCEED();
+    return;
+  }
+  const auto data = codes(5002);
+  const auto folder = std::filesystem::temp_directory_path() / concat("caddie_brotli_", ::getpid());
+  std::filesystem::create_directories(folder);
+  write_atomic(folder / "a.br", std::span<const std::byte>(make({{"quality", 5}})->compress(as_blobs(data))));
+  REQUIRE(std::system(concat("brotli -d -c ", folder.string(), "/a.br > ", folder.string(), "/a").c_str()) == 0);
+  std::vector<std::byte> raw;
+  for (const auto& blob : data) raw.insert(raw.end(), blob.begin(), blob.end());
+  CHECK((read_bytes(folder / "a") == byte_shuffle(raw, 4)));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("damage, truncation, surplus and wrong sizes are errors about data") {
+  const auto data = codes(4000);
+  const auto blobs = as_blobs(data);
+  const auto compressor = make({{"quality", 5}});
+  const auto payload = compressor->compress(blobs);
+  const auto kind = [&](std::span<const std::byte> bytes, const std::vector<Blob>& shapes) {
+    try {
+      decompress(*compressor, bytes, shapes);
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return ErrorKind::failed;
+  };
+  for (std::size_t size = 0; size < payload.size(); size += 13)
+    CHECK(kind(std::span(payload).first(size), blobs) == ErrorKind::data);
+  auto longer = payload;
+  longer.push_back(std::byte{0});
+  CHECK(kind(longer, blobs) == ErrorKind::data);
+  auto shorter_data = data;
+  shorter_data[0].resize(shorter_data[0].size() - 8);
+  CHECK(kind(payload, as_blobs(shorter_data)) == ErrorKind::data);
+  auto longer_data = data;
+  longer_data[0].resize(longer_data[0].size() + 8);
+  CHECK(kind(payload, as_blobs(longer_data)) == ErrorKind::data);
+  // A flipped bit either breaks the stream or gives other bytes: it never writes elsewhere.
+  for (std::size_t i = 0; i < payload.size(); i += 7) {
+    auto damaged = payload;
+    damaged[i] ^= std::byte{16};
+    try {
+      const auto other = decompress(*compressor, damaged, blobs);
+      CHECK((other != data));
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::data);
+    }
+  }
+}
+
+TEST_CASE("a compression that was cancelled ends") {
+  struct Cancelled final : Services {
+    void log(LogLevel, std::string_view) override {}
+    bool cancelled() const override { return true; }
+    int threads() const override { return 1; }
+  } services;
+  const Catalogue catalogue({CADDIE_PLUGIN_DIR});
+  const auto compressor = catalogue.create_compressor({{"use", "brotli"}}, CompressorContext{&services});
+  try {
+    compressor->compress(as_blobs(codes(100)));
+    FAIL("it went on");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::interrupted);
+  }
+}
