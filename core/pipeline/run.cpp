@@ -151,6 +151,8 @@ class Runner {
     std::error_code code;
     fs::copy_file(entry.folder / "model.caddie", folder_.artifact(), fs::copy_options::overwrite_existing, code);
     if (code) throw Error(ErrorKind::failed, concat("cannot write ", folder_.artifact().string(), ": ", code.message()));
+    fs::copy_file(data_.tokenizer, folder_.artifact().parent_path() / "tokenizer.model",
+                  fs::copy_options::overwrite_existing, code);
     decoded_hash_ = entry.outputs.at("decoded_hash");
     const auto bytes = entry.outputs.at("bytes").get<std::int64_t>();
     const std::int64_t code_size = code_bytes().value_or(0);

@@ -19,6 +19,8 @@ class HostServices final : public Services {
   int threads() const override { return at::get_num_threads(); }
 };
 
+}  // namespace
+
 at::Device resolve_device(const std::string& wanted) {
   if (wanted == "cpu") return at::kCPU;
   const bool available = at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
@@ -29,10 +31,10 @@ at::Device resolve_device(const std::string& wanted) {
   return at::Device(at::kCUDA, 0);
 }
 
-}  // namespace
+std::unique_ptr<Services> host_services() { return std::make_unique<HostServices>(); }
 
 Session::Session(Manifest manifest, std::shared_ptr<const Catalogue> catalogue)
-    : manifest_(std::move(manifest)), catalogue_(std::move(catalogue)), services_(std::make_unique<HostServices>()),
+    : manifest_(std::move(manifest)), catalogue_(std::move(catalogue)), services_(host_services()),
       device_(at::kCPU), precision_(Precision::float32) {
   const auto threads = resolved().at("threads").get<std::int64_t>();
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));

@@ -49,5 +49,9 @@ class CADDIE_API Session {
 };
 
 CADDIE_API const char* precision_name(Precision precision);
+// "auto", "cpu", "cuda". Throws Error(environment) for a device that is not there.
+CADDIE_API at::Device resolve_device(const std::string& wanted);
+// The log, the interrupt flag and the thread count of this process, for plugins.
+CADDIE_API std::unique_ptr<Services> host_services();
 
 }  // namespace caddie::pipeline

@@ -50,6 +50,12 @@ std::string budgets(const Json& more) {
   return rows.empty() ? "" : "\n" + log::styled("Budgets", "1") + "\n" + table(rows);
 }
 
+// Relative where that is shorter to read.
+std::string shown_path(const std::string& path) {
+  const std::string relative = fs::relative(path).string();
+  return relative.starts_with("..") ? path : relative;
+}
+
 }  // namespace
 
 std::string run_summary(const Json& result, const Json& more, const std::string& manifest) {
@@ -72,13 +78,13 @@ std::string run_summary(const Json& result, const Json& more, const std::string&
                    {"together, bytes", with_commas(artifact.at("total_bytes"))}});
   }
   text += budgets(more);
-  const fs::path folder = fs::relative(result.at("directory").get<std::string>());
+  const std::string folder = shown_path(result.at("directory"));
   const std::string id = result.at("run");
-  text += "\nRun folder: " + folder.string() + "\n";
+  text += "\nRun folder: " + folder + "\n";
   text += "Next:\n";
   if (result.contains("artifact")) {
-    text += "  ./caddie sample " + id + " --prompt \"In the beginning\"\n";
-    text += "  ./caddie artifact info " + fs::relative(result["artifact"].at("path").get<std::string>()).string() + "\n";
+    text += "  ./caddie sample " + (folder.starts_with("runs/") ? id : folder) + " --prompt \"In the beginning\"\n";
+    text += "  ./caddie artifact info " + shown_path(result["artifact"].at("path")) + "\n";
   }
   text += "  ./caddie run " + manifest + " compress.use=store   # only what depends on it is computed again\n";
   return text;
