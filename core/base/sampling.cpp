@@ -22,7 +22,8 @@ at::Tensor pick_tokens(const at::Tensor& logits, const at::Tensor& uniform, cons
   const at::NoGradGuard no_gradients;
   CADDIE_CHECK(sampling.temperature >= 0, ErrorKind::usage, "temperature is ", sampling.temperature,
                ", accepted: 0 (the likeliest token) and above");
-  CADDIE_CHECK(sampling.top_k >= 0, ErrorKind::usage, "top-k is ", sampling.top_k, ", accepted: 0 (all tokens) and above");
+  CADDIE_CHECK(sampling.top_k >= 0, ErrorKind::usage, "top-k is ", sampling.top_k,
+               ", accepted: 0 (all tokens) and above");
   CADDIE_ASSERT(logits.dim() == 2);
   if (sampling.temperature == 0) return logits.argmax(1);
   CADDIE_ASSERT(uniform.defined() && uniform.scalar_type() == at::kDouble && uniform.numel() == logits.size(0));

@@ -16,7 +16,8 @@ struct Sampling {
   std::int64_t top_k = 0;    // only the k likeliest tokens; 0: all
 };
 
-// float64 [steps, batch] uniform in [0, 1) on the CPU, drawn step by step. Move it to the device once, use a row a step.
+// float64 [steps, batch] uniform in [0, 1) on the CPU, drawn step by step. Move it to the device once, use a row a
+// step.
 CADDIE_API at::Tensor uniforms(Random& random, std::int64_t steps, std::int64_t batch);
 
 // One token a row by inversion: the first token whose cumulated probability exceeds uniform[b]. logits [B, V] floating,

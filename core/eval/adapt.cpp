@@ -78,7 +78,8 @@ TttResult adapt(Model& model, const Text& text, const Settings& settings, const 
   std::optional<ModelLearner> learner;
   if (adapts) {
     // A pass of a strategy's batch needs memory for its backward half too: smaller passes on a CPU.
-    const std::int64_t pass = device_of(model).is_cuda() ? 0 : batch_rows(settings, device_of(model)) * settings.sequence;
+    const at::Device device = device_of(model);
+    const std::int64_t pass = device.is_cuda() ? 0 : batch_rows(settings, device) * settings.sequence;
     learner.emplace(model, ttt.freeze, communicator, pass);
   }
 

@@ -1,5 +1,6 @@
-// The host of score-first test-time training (reference.md section 5): for each chunk, score all of its windows, record the
-// score, and only then hand the chunk to the strategy. After the call the model holds the adapted parameters.
+// The host of score-first test-time training (reference.md section 5): for each chunk, score all of its windows,
+// record the score, and only then hand the chunk to the strategy. After the call the model holds the adapted
+// parameters.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +37,13 @@ struct TttResult {
   std::vector<ChunkRecord> chunks;
 };
 
-// `ledger` may be null (other ranks than the first). `after_chunk` is called when a chunk is scored and adapted on.
-// A strategy that does not adapt gives the plain sliding score, as one chunk.
+// `ledger` may be null (other ranks than the first). `after_chunk` is called when a chunk is scored and adapted on. A
+// strategy that does not adapt gives the plain sliding score, as one chunk.
 //
 // A chunk's own sequences start at its first position; only whole ones count, and only those whose targets were all
-// scored (a stride that does not divide can leave the last few of the text unscored: the reference would train on them).
-// Ranks take contiguous parts of a chunk's windows and of its sequences. Where the sequences do not divide by the ranks,
-// the last ranks' parts overlap, so that every rank makes the same number of steps.
+// scored (a stride that does not divide can leave the last few of the text unscored: the reference would train on
+// them). Ranks take contiguous parts of a chunk's windows and of its sequences. Where the sequences do not divide by
+// the ranks, the last ranks' parts overlap, so that every rank makes the same number of steps.
 CADDIE_API TttResult adapt(Model& model, const Text& text, const Settings& settings, const TttSettings& ttt,
                            TttStrategy& strategy, Communicator* communicator = nullptr, Ledger* ledger = nullptr,
                            const std::function<void(const ChunkRecord&)>& after_chunk = {});

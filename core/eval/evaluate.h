@@ -1,8 +1,8 @@
 // Flat and sliding scores of a model (reference.md section 5). Callers have called model.prepare(false) after the last
 // change of the parameters; nothing here changes the model. Both throw Error(interrupted) between two batches.
 //
-// The reference takes each batch's mean in float32 before it adds in float64; here every target's float32 nats are added
-// in float64.
+// The reference takes each batch's mean in float32 before it adds in float64; here every target's float32 nats are
+// added in float64.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ CADDIE_API Score sliding(Model& model, const Text& text, const Settings& setting
 struct WindowRange {
   std::int64_t first, end, step;
 };
-// Scores these windows on this rank alone (not reduced): a rank's part of a sliding score or of a chunk. `done` is called
-// after each batch with the number of windows scored so far; it may be empty.
+// Scores these windows on this rank alone (not reduced): a rank's part of a sliding score or of a chunk. `done` is
+// called after each batch with the number of windows scored so far; it may be empty.
 CADDIE_API Score score_windows(Model& model, const Prepared& text, const Settings& settings, const WindowRange& range,
                                const std::function<void(std::int64_t windows)>& done = {});
 

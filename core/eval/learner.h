@@ -1,5 +1,6 @@
-// Gradients for a test-time training strategy: the mean loss with fake quantization off, averaged over the ranks. A frozen
-// parameter is one that is not handed over; the model itself is never changed for it (reference.md section 8.3).
+// Gradients for a test-time training strategy: the mean loss with fake quantization off, averaged over the ranks. A
+// frozen parameter is one that is not handed over; the model itself is never changed for it (reference.md section
+// 8.3).
 #pragma once
 
 #include <string>
@@ -14,8 +15,9 @@ namespace caddie::eval {
 
 class CADDIE_API ModelLearner final : public Learner {
  public:
-  // `freeze`: roles, groups or name patterns. `pass_tokens`: tokens of one forward and backward pass; more rows are split
-  // and their gradients added up (0: all at once). Error(usage) if a pattern matches nothing or everything is frozen.
+  // `freeze`: roles, groups or name patterns. `pass_tokens`: tokens of one forward and backward pass; more rows are
+  // split and their gradients added up (0: all at once). Error(usage) if a pattern matches nothing or everything is
+  // frozen.
   ModelLearner(Model& model, const std::vector<std::string>& freeze, Communicator* communicator,
                std::int64_t pass_tokens);
   ~ModelLearner() override;

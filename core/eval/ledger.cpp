@@ -55,7 +55,8 @@ class Checker {
  private:
   void check(bool condition, const std::string& what) const {
     if (condition) return;
-    throw Error(ErrorKind::legality, concat("the ledger ", path_, " does not prove a legal score, line ", number_, ": ", what),
+    throw Error(ErrorKind::legality,
+                concat("the ledger ", path_, " does not prove a legal score, line ", number_, ": ", what),
                 "Run the stage ttt again; a score without a sound ledger does not count.");
   }
 

@@ -1,6 +1,6 @@
-// The ledger of a test-time training evaluation: one JSON line an event, in the order of events, chained by hashes. A score
-// is written before the strategy sees the chunk, and verify_ledger() proves from the file alone that no target was adapted
-// on before it was scored, that none was scored twice, and that the sums add up to the printed score.
+// The ledger of a test-time training evaluation: one JSON line an event, in the order of events, chained by hashes. A
+// score is written before the strategy sees the chunk, and verify_ledger() proves from the file alone that no target
+// was adapted on before it was scored, that none was scored twice, and that the sums add up to the printed score.
 #pragma once
 
 #include <cstdint>

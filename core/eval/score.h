@@ -1,5 +1,6 @@
-// A score: sums in float64 over exactly the targets that were scored, and the two figures that people read off them; and
-// the text that is scored. Byte counts come ready-made (one number a target), so that evaluation knows no tokenizer.
+// A score: sums in float64 over exactly the targets that were scored, and the two figures that people read off them;
+// and the text that is scored. Byte counts come ready-made (one number a target), so that evaluation knows no
+// tokenizer.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,5 +1,5 @@
-// Which windows a sliding evaluation runs and which of their positions it scores, and the chunk of test-time training that
-// a window belongs to (reference.md section 5). Position i predicts token i + 1. Nothing here knows a model.
+// Which windows a sliding evaluation runs and which of their positions it scores, and the chunk of test-time training
+// that a window belongs to (reference.md section 5). Position i predicts token i + 1. Nothing here knows a model.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,9 @@ struct Window {
 // Targets that any evaluation scores from: the largest multiple of `sequence`, tail dropped. 0 if they do not fill one.
 CADDIE_API std::int64_t usable_targets(std::int64_t targets, std::int64_t sequence);
 
-// Starts 0, stride, 2 stride, ... while start + sequence <= targets; the first window scores everything, every other one
-// its last `stride` positions. Scored intervals join without a gap; up to stride - 1 targets at the end stay unscored if
-// the stride does not divide. Throws Error(usage) unless 1 <= stride <= sequence.
+// Starts 0, stride, 2 stride, ... while start + sequence <= targets; the first window scores everything, every other
+// one its last `stride` positions. Scored intervals join without a gap; up to stride - 1 targets at the end stay
+// unscored if the stride does not divide. Throws Error(usage) unless 1 <= stride <= sequence.
 CADDIE_API std::vector<Window> sliding_windows(std::int64_t targets, std::int64_t sequence, std::int64_t stride);
 
 // Chunks of `chunk` targets, the last one shorter; Throws Error(usage) unless chunk >= 1.

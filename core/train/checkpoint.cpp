@@ -97,8 +97,7 @@ void Checkpoints::remove() {
   if (communicator_.rank() == 0) {
     std::error_code ignored;
     fs::remove(folder_ / kLatest, ignored);  // first: what is left is no checkpoint any more
-    remove_others("");
-    fs::remove(folder_, ignored);
+    fs::remove_all(folder_, ignored);
   }
   communicator_.barrier();
 }

@@ -1,6 +1,6 @@
-// A small causal model for tests of training and evaluation, far simpler than any plugin: the mean of the embeddings so far
-// goes through one matrix, a tanh and a gain, and the tied embedding makes the logits. Its scores depend on where a window
-// starts, it has one parameter of each role, and training mode rounds the matrix.
+// A small causal model for tests of training and evaluation, far simpler than any plugin: the mean of the embeddings
+// so far goes through one matrix, a tanh and a gain, and the tied embedding makes the logits. Its scores depend on
+// where a window starts, it has one parameter of each role, and training mode rounds the matrix.
 #pragma once
 
 #include <ATen/core/Tensor.h>

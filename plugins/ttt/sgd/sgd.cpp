@@ -23,7 +23,7 @@ constexpr caddie::OptionSpec kSpecs[] = {
     {"epochs", OptionType::integer, "20", "1", nullptr, nullptr, "passes over a chunk's sequences"},
     {"batch", OptionType::integer, "32", "1", nullptr, nullptr, "sequences a step, on each rank"},
     {"momentum", OptionType::number, "0.9", "0", "1", nullptr, "kept from chunk to chunk"},
-    {"clip", OptionType::number, "1.0", "0", nullptr, nullptr, "largest norm of all gradients together; 0: no clipping"},
+    {"clip", OptionType::number, "1.0", "0", nullptr, nullptr, "largest norm of all gradients together; 0: off"},
     {"schedule", OptionType::text, "\"cosine\"", nullptr, nullptr, "cosine|constant",
      "the rate over the chunks; cosine falls to 0 at the last one"},
 };

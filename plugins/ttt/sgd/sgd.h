@@ -1,5 +1,5 @@
-// Test-time training by SGD with momentum (reference.md section 5): `epochs` passes over a scored chunk in order, gradients
-// clipped by their global norm, the rate falling over the chunks. Momentum lives on from chunk to chunk.
+// Test-time training by SGD with momentum (reference.md section 5): `epochs` passes over a scored chunk in order,
+// gradients clipped by their global norm, the rate falling over the chunks. Momentum lives on from chunk to chunk.
 #pragma once
 
 #include <vector>

@@ -66,7 +66,8 @@ ScoredChunk chunk_of(std::int64_t index, std::int64_t count, std::int64_t rows) 
 
 void check(Quadratic& learner, const Oracle& oracle) {
   for (std::int64_t i = 0; i < 3; ++i) {
-    CHECK(learner.parameters()[0].tensor[i].item<double>() == Approx(oracle.p[static_cast<std::size_t>(i)]).epsilon(1e-5));
+    CHECK(learner.parameters()[0].tensor[i].item<double>() ==
+          Approx(oracle.p[static_cast<std::size_t>(i)]).epsilon(1e-5));
   }
   for (std::int64_t i = 0; i < 2; ++i) {
     CHECK(learner.parameters()[1].tensor[0][i].item<double>() ==
@@ -98,11 +99,11 @@ TEST_CASE("two chunks with clipping and momentum equal the oracle") {
 
 TEST_CASE("momentum lives on from chunk to chunk") {
   // Without gradients of its own, the second chunk still moves along the first one's velocity.
-  caddie_sgd::Sgd one(options(0.05, 1, 8, 0.9, 0, "constant"), {nullptr}), fresh(options(0.05, 1, 8, 0.9, 0, "constant"), {nullptr});
+  const auto steady = [] { return caddie_sgd::Sgd(options(0.05, 1, 8, 0.9, 0, "constant"), {nullptr}); };
+  caddie_sgd::Sgd one = steady(), fresh = steady(), restarted = steady();
   Quadratic learner, other;
   one.adapt(chunk_of(0, 3, 1), learner);
   fresh.adapt(chunk_of(0, 3, 1), other);
-  caddie_sgd::Sgd restarted(options(0.05, 1, 8, 0.9, 0, "constant"), {nullptr});
   one.adapt(chunk_of(1, 3, 1), learner);
   restarted.adapt(chunk_of(1, 3, 1), other);
   Oracle oracle;

@@ -150,7 +150,8 @@ TEST_CASE("a chunk is its own whole sequences, in order, each target after its i
 TEST_CASE("adapting helps the chunks that follow and cannot change the first") {
   const Text text = [] {
     Text repeated = random_text(240, 19);
-    for (std::int64_t i = 24; i + 24 <= 240; i += 24) repeated.tokens.narrow(0, i, 24).copy_(repeated.tokens.narrow(0, 0, 24));
+    const at::Tensor first = repeated.tokens.narrow(0, 0, 24);
+    for (std::int64_t i = 24; i + 24 <= 240; i += 24) repeated.tokens.narrow(0, i, 24).copy_(first);
     return repeated;
   }();
   TinyModel model(19, 6, 1), adapted(19, 6, 1);
@@ -208,7 +209,8 @@ TEST_CASE("the score is in the ledger before the strategy sees the chunk") {
     CHECK(lines.back().at("chunk") == strategy.chunks.back().index);
   };
   Ledger ledger(path, {{"strategy", "recorder"}});
-  const TttResult result = adapt(model, random_text(100, 19), small_settings(), chunks_of(24), strategy, nullptr, &ledger);
+  const Text text = random_text(100, 19);
+  const TttResult result = adapt(model, text, small_settings(), chunks_of(24), strategy, nullptr, &ledger);
   CHECK(lines_before == std::vector<std::size_t>{2, 4, 6});
   const LedgerSummary summary = verify_ledger(path);
   CHECK(summary.about.at("strategy") == "recorder");
@@ -225,7 +227,8 @@ TEST_CASE("a ledger that was tampered with is refused, even with a new chain") {
   Recorder strategy;
   Ledger ledger(path, {});
   adapt(model, random_text(100, 19), small_settings(), chunks_of(24), strategy, nullptr, &ledger);
-  const auto lines = lines_of(path);  // begin, scored 0, adapted 0, scored 1, adapted 1, scored 2, adapted 2, scored 3, end
+  // begin, scored 0, adapted 0, scored 1, adapted 1, scored 2, adapted 2, scored 3, end
+  const auto lines = lines_of(path);
   REQUIRE(lines.size() == 9);
   write_lines(forged, rechained(lines));
   CHECK(legality_error(forged).empty());
@@ -344,7 +347,8 @@ TEST_CASE("the learner's gradients are those of the mean loss, in one pass or in
     return model.nats(inputs, targets, 0).mean(at::kDouble).item<double>();
   };
   const double at_value = weight[2][3].item<double>(), h = 1e-2;
-  CHECK((loss_at(at_value + h) - loss_at(at_value - h)) / (2 * h) == Approx(once[1][2][3].item<double>()).epsilon(0.02));
+  const double slope = (loss_at(at_value + h) - loss_at(at_value - h)) / (2 * h);
+  CHECK(slope == Approx(once[1][2][3].item<double>()).epsilon(0.02));
 }
 
 TEST_CASE("frozen parameters are not handed over and do not change") {

@@ -57,7 +57,8 @@ TEST_CASE("sampling follows the seed and the distribution") {
     std::array<int, 4> counts{};
     double total = 0;
     for (std::int64_t i = 0; i < 40000; ++i) {
-      ++counts[static_cast<std::size_t>(pick_tokens(logits, levels.select(0, i), {temperature, 0}).item<std::int64_t>())];
+      const at::Tensor picked = pick_tokens(logits, levels.select(0, i), {temperature, 0});
+      ++counts[static_cast<std::size_t>(picked.item<std::int64_t>())];
     }
     for (std::int64_t v = 0; v < 4; ++v) total += std::exp(logits[0][v].item<double>() / temperature);
     for (std::int64_t v = 0; v < 4; ++v) {
@@ -99,7 +100,9 @@ TEST_CASE("forward paths that agree, and one that does not") {
     void initialize(Random& random) override { inner_.initialize(random); }
     void set_fake_quant(std::span<const FakeQuantRule> rules) override { inner_.set_fake_quant(rules); }
     void prepare(bool training) override { inner_.prepare(training); }
-    at::Tensor loss(const at::Tensor& tokens_, const at::Tensor& targets) override { return inner_.loss(tokens_, targets); }
+    at::Tensor loss(const at::Tensor& tokens_, const at::Tensor& targets) override {
+      return inner_.loss(tokens_, targets);
+    }
     at::Tensor nats(const at::Tensor& tokens_, const at::Tensor& targets, std::int64_t from) override {
       return inner_.nats(tokens_, targets, from);
     }

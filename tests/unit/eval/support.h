@@ -27,8 +27,9 @@ inline eval::Text random_text(std::int64_t targets, std::int64_t vocabulary, std
   return {tokens, bytes};
 }
 
-// Ranks that are threads of this process: run_ranks(3, body) calls body(communicator) on three threads at once and throws
-// what the first failing rank threw (a rank that fails leaves the others waiting for nobody: its place is given up).
+// Ranks that are threads of this process: run_ranks(3, body) calls body(communicator) on three threads at once and
+// throws what the first failing rank threw (a rank that fails leaves the others waiting for nobody: its place is given
+// up).
 class Group {
  public:
   explicit Group(int size) : size(size), barrier(size), slots(static_cast<std::size_t>(size)) {}
