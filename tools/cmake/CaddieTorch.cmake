@@ -21,18 +21,8 @@ if(NOT TARGET caddie_torch)
     ${CADDIE_TORCH_ROOT}/lib/libtorch_cpu.so ${CADDIE_TORCH_ROOT}/lib/libc10.so)
 endif()
 
-# With CADDIE_CUDA, caddie_torch_cuda adds the CUDA half of the wheel. A GPU is not needed to build.
-option(CADDIE_CUDA "Build the CUDA kernels; needs a CUDA wheel and the CUDA toolkit" OFF)
-set(CADDIE_NVIDIA_INCLUDE "" CACHE STRING "Folders with cublas_v2.h, cusparse.h, cusolverDn.h and nccl.h")
-if(CADDIE_CUDA AND NOT TARGET caddie_torch_cuda)
-  if(NOT EXISTS "${CADDIE_TORCH_ROOT}/lib/libtorch_cuda.so")
-    message(FATAL_ERROR "CADDIE_CUDA is on, but ${CADDIE_TORCH_ROOT} is a CPU wheel. Install a CUDA wheel: ./caddie --cuda")
-  endif()
-  find_package(CUDAToolkit REQUIRED)
-  add_library(caddie_torch_cuda INTERFACE)
-  # The toolkit comes before the wheels' folders: their cu13/include lacks crt/.
-  target_include_directories(caddie_torch_cuda SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} ${CADDIE_NVIDIA_INCLUDE})
-  target_compile_definitions(caddie_torch_cuda INTERFACE USE_CUDA USE_C10D_NCCL)
-  target_link_libraries(caddie_torch_cuda INTERFACE caddie_torch
-    ${CADDIE_TORCH_ROOT}/lib/libtorch_cuda.so ${CADDIE_TORCH_ROOT}/lib/libc10_cuda.so CUDA::cudart)
+# The CUDA half of a CUDA wheel. Neither a toolkit nor a GPU is needed to build: tensors go to the device through ATen.
+if(EXISTS "${CADDIE_TORCH_ROOT}/lib/libtorch_cuda.so" AND NOT CADDIE_TORCH_HAS_CUDA)
+  set(CADDIE_TORCH_HAS_CUDA ON)
+  target_link_libraries(caddie_torch INTERFACE ${CADDIE_TORCH_ROOT}/lib/libtorch_cuda.so ${CADDIE_TORCH_ROOT}/lib/libc10_cuda.so)
 endif()
