@@ -17,7 +17,8 @@ if(NOT TARGET caddie_torch)
   # Per-operator headers keep a translation unit at seconds; USE_DISTRIBUTED opens c10d's TCPStore.
   target_compile_definitions(caddie_torch INTERFACE AT_PER_OPERATOR_HEADERS USE_DISTRIBUTED)
   target_link_options(caddie_torch INTERFACE LINKER:--allow-shlib-undefined)
-  target_link_libraries(caddie_torch INTERFACE ${CADDIE_TORCH_ROOT}/lib/libtorch.so
+  # libstdc++ comes first: some wheels export a std::filesystem of their own, and two in one process end in a crash.
+  target_link_libraries(caddie_torch INTERFACE stdc++ ${CADDIE_TORCH_ROOT}/lib/libtorch.so
     ${CADDIE_TORCH_ROOT}/lib/libtorch_cpu.so ${CADDIE_TORCH_ROOT}/lib/libc10.so)
 endif()
 
