@@ -80,12 +80,10 @@ struct Rules {
       if (text && given(key))
         problems.add(at(key), concat("'", key, "' and 'data.text' exclude each other"), {},
                      "a text is split, and trains a tokenizer, by itself; null takes a value away");
-      const bool needed = std::string_view(key) != "data.train" && (given("evaluate") || scores_ttt());
-      if (!text && needed && !given(key))
-        problems.add(at(key), concat("'", key, "' is missing, and 'evaluate' or 'ttt' needs it"));
+      if (!text && !given(key))
+        problems.add(at(key), concat("'", key, "' is missing"), {}, "shards need train, validation and tokenizer");
     }
   }
-  bool scores_ttt() const { return given("ttt") && get("ttt.use") != "none"; }
 
   void strides() const {
     const Json &stride = get("evaluate.sliding.stride"), &sequence = get("train.sequence");

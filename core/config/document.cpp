@@ -194,8 +194,18 @@ class Builder final : public YAML::EventHandler {
   std::size_t byte_column(const YAML::Mark& mark) const {
     return static_cast<std::size_t>(std::max(mark.column, 0)) + (mark.line <= 0 ? offset_ : 0);
   }
+  // Counts on from the last position: a long line would be counted over and over otherwise.
   Location locate(const YAML::Mark& mark, int length) const {
-    return locate_bytes(source_, line_of(mark), byte_column(mark), length);
+    const int line = line_of(mark);
+    const std::size_t byte = byte_column(mark);
+    const auto index = static_cast<std::size_t>(line) - 1;
+    if (line == last_.line && byte >= last_byte_ && index < source_->lines.size() && byte <= source_->lines[index].size())
+      last_.column += characters(std::string_view(source_->lines[index]).substr(last_byte_, byte - last_byte_));
+    else
+      last_ = locate_bytes(source_, line, byte, length);
+    last_.length = length;
+    last_byte_ = byte;
+    return last_;
   }
 
  public:
@@ -209,6 +219,8 @@ class Builder final : public YAML::EventHandler {
   std::map<YAML::anchor_t, Node> anchors_;
   std::size_t nodes_ = 0;
   int documents_ = 0;
+  mutable Location last_;
+  mutable std::size_t last_byte_ = 0;
 };
 
 // yaml-cpp's words are terse; those that people meet get an explanation.
@@ -221,6 +233,7 @@ std::string explain(const std::string& message) {
     return "the map does not end here: check the indentation of this line";
   if (message.find("end of sequence not found") != std::string::npos)
     return "the list does not end here: check the indentation of this line";
+  if (message.find("EOF in scalar") != std::string::npos) return "a quote is not closed";
   if (message.find("end of map flow") != std::string::npos) return "a '}' or ',' is missing";
   if (message.find("end of sequence flow") != std::string::npos) return "a ']' or ',' is missing";
   return "this is not YAML: " + message;

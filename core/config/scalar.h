@@ -17,7 +17,7 @@ struct Plain {
   std::string suggestion;  // what to write instead, may be empty
 };
 
-Plain plain_value(std::string_view text);
+CADDIE_API Plain plain_value(std::string_view text);
 
 // Scalars by plain_value (quoted ones are texts), lists and maps of them.
 Json to_json(const Node& node);

