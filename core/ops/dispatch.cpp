@@ -1,17 +1,30 @@
-// The public ops: a fast kernel where there is one for the device and type, else the oracle.
+// The public ops: a fast kernel where there is one for the device and type, else the oracle or the sequence of smaller ops.
 #include <atomic>
 
 #include "caddie/ops.h"
+#include "core/ops/composed.h"
+#include "core/ops/cpu/fused.h"
+#include "core/ops/cpu/kernels.h"
 #include "core/ops/reference/reference.h"
 
 namespace caddie::ops {
 namespace {
 std::atomic<bool> oracles_only{false};
-}
+bool fast(const at::Tensor& x) { return !oracles_only && cpu::usable(x); }
+}  // namespace
 
 void use_oracles(bool on) { oracles_only = on; }
 bool using_oracles() { return oracles_only; }
-std::string kernels(at::Device, at::ScalarType) { return "oracle"; }
+
+std::string kernels(at::Device device, at::ScalarType) {
+  if (oracles_only) return "oracle";
+  if (device.is_cpu()) return std::string("fused ") + cpu::kernels().name;
+  return "oracle";
+}
+
+bool cpu::usable(const at::Tensor& x) {
+  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.numel() > 0;
+}
 
 at::Tensor rms_norm(const at::Tensor& x) { return reference::rms_norm(x); }
 
@@ -50,7 +63,35 @@ at::Tensor squared_leaky_relu(const at::Tensor& x, double slope) { return refere
 
 at::Tensor softcap_cross_entropy(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
                                  const at::Tensor& targets, double cap) {
+  if (fast(x)) return cpu::head_nats(x, embedding, compute, targets, cap, /*normed=*/false);
   return reference::softcap_cross_entropy(x, embedding, compute, targets, cap);
+}
+
+at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights, const at::Tensor& cos,
+                          const at::Tensor& sin) {
+  if (fast(x)) return cpu::attention_half(x, x0, weights, cos, sin);
+  return composed::attention_half(x, x0, weights, cos, sin);
+}
+
+at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& weights) {
+  if (fast(x)) return cpu::mlp_half(x, weights);
+  return composed::mlp_half(x, weights);
+}
+
+at::Tensor head_nats(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute, const at::Tensor& targets,
+                     double cap) {
+  if (fast(x)) return cpu::head_nats(x, embedding, compute, targets, cap, /*normed=*/true);
+  return reference::softcap_cross_entropy(rms_norm(x), embedding, compute, targets, cap);
+}
+
+at::Tensor head_loss(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute, const at::Tensor& targets,
+                     double cap) {
+  if (fast(x)) return cpu::head_loss(x, embedding, compute, targets, cap);
+  return head_nats(x, embedding, compute, targets, cap).mean();
+}
+
+at::Tensor embed_norm(const at::Tensor& tokens, const at::Tensor& embedding, at::ScalarType type) {
+  return composed::embed_norm(tokens, embedding, type);
 }
 
 at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits) { return reference::fake_quantize_rows(weight, bits); }

@@ -1,9 +1,8 @@
 #include "unet_gpt.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/embedding.h>
 
-#include <array>
+#include <initializer_list>
 
 #include "caddie/error.h"
 #include "caddie/ops.h"
@@ -43,46 +42,51 @@ void UnetGpt::check_batch(const at::Tensor& tokens) const {
                "the model takes int64 tokens [batch, sequence], not ", tokens.scalar_type(), " of ", tokens.dim(), " dimensions");
 }
 
-at::Tensor UnetGpt::embed(const at::Tensor& tokens) const {
-  // Rounding the rows after the lookup gives the rows of the rounded embedding.
-  return ops::rms_norm(at::embedding(weights_.embedding, tokens).to(weights_.type()));
-}
-
-at::Tensor UnetGpt::run_block(std::int64_t layer, at::Tensor x, const at::Tensor& x0, const Hooks& hooks) {
+at::Tensor UnetGpt::run_block(std::int64_t layer, const at::Tensor& x, const at::Tensor& x0, const Hooks& hooks) const {
   const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
   const auto& copies = weights_.copies[static_cast<std::size_t>(layer)];
-  const auto observe = [&](std::span<const std::string> names, const at::Tensor& input) {
-    if (hooks.observer) hooks.observer->input(names, input.detach().reshape({-1, input.size(-1)}));
-  };
-  const auto observe_one = [&](const char* name, const at::Tensor& input) {
-    if (hooks.observer) observe(std::array{block_name(layer, name)}, input);
+  if (hooks.observer || hooks.attend) return run_block_in_steps(layer, x, x0, hooks);
+  const auto length = x.size(1);
+  const auto attended = ops::attention_half(
+      x, x0, {block.residual_mix, block.query, block.key, block.value, copies.qkv, block.query_gain, block.output, copies.output,
+              block.attention_scale, config_.kv_heads, config_.excludes_self(layer)},
+      cos_.narrow(0, 0, length), sin_.narrow(0, 0, length));
+  return ops::mlp_half(attended, {block.up, copies.up, block.down, copies.down, block.mlp_scale, config_.slope});
+}
+
+// The same in small ops, for who must look between them.
+at::Tensor UnetGpt::run_block_in_steps(std::int64_t layer, at::Tensor x, const at::Tensor& x0, const Hooks& hooks) const {
+  const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
+  const auto& copies = weights_.copies[static_cast<std::size_t>(layer)];
+  const auto observe = [&](std::initializer_list<const char*> names, const at::Tensor& input) {
+    if (hooks.observer == nullptr) return;
+    std::vector<std::string> full;
+    for (const char* name : names) full.push_back(block_name(layer, name));
+    hooks.observer->input(full, input.detach().reshape({-1, input.size(-1)}));
   };
 
   x = ops::residual_mix(x, x0, block.residual_mix);
   const auto normed = ops::rms_norm(x);
-  if (hooks.observer) {
-    observe(std::array{block_name(layer, "attention.query.weight"), block_name(layer, "attention.key.weight"),
-                       block_name(layer, "attention.value.weight")}, normed);
-  }
+  observe({"attention.query.weight", "attention.key.weight", "attention.value.weight"}, normed);
   const auto qkv = ops::linear_stacked(normed, {block.query, block.key, block.value}, copies.qkv);
   const auto length = qkv.size(1);
   const auto attended = hooks.attend ? hooks.attend(layer, qkv)
                                      : ops::self_attention(qkv, cos_.narrow(0, 0, length), sin_.narrow(0, 0, length),
                                                            block.query_gain, config_.kv_heads, config_.excludes_self(layer));
-  observe_one("attention.output.weight", attended);
+  observe({"attention.output.weight"}, attended);
   x = ops::scaled_add(x, ops::linear(attended, block.output, copies.output), block.attention_scale);
 
   const auto mlp_input = ops::rms_norm(x);
-  observe_one("mlp.up.weight", mlp_input);
+  observe({"mlp.up.weight"}, mlp_input);
   const auto activated = ops::squared_leaky_relu(ops::linear(mlp_input, block.up, copies.up), config_.slope);
-  observe_one("mlp.down.weight", activated);
+  observe({"mlp.down.weight"}, activated);
   return ops::scaled_add(x, ops::linear(activated, block.down, copies.down), block.mlp_scale);
 }
 
 at::Tensor UnetGpt::run_blocks(const at::Tensor& tokens, const Hooks& hooks) {
   check_batch(tokens);
   if (!hooks.attend) extend_tables(tokens.size(1));
-  const auto x0 = embed(tokens);
+  const auto x0 = ops::embed_norm(tokens, weights_.embedding, weights_.type());
   auto x = x0;
   std::vector<at::Tensor> outputs;  // of the encoding blocks, for the skips
   for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
@@ -102,19 +106,17 @@ at::Tensor UnetGpt::head(const at::Tensor& x) const {
 }
 
 at::Tensor UnetGpt::loss(const at::Tensor& tokens, const at::Tensor& targets) {
-  const auto rows = ops::rms_norm(run_blocks(tokens, {})).reshape({-1, config_.width});
-  return ops::softcap_cross_entropy(rows, weights_.embedding, weights_.embedding_copy, targets.reshape({-1}),
-                                    config_.logit_cap).mean();
+  const auto rows = run_blocks(tokens, {}).reshape({-1, config_.width});
+  return ops::head_loss(rows, weights_.embedding, weights_.embedding_copy, targets.reshape({-1}), config_.logit_cap);
 }
 
 at::Tensor UnetGpt::nats(const at::Tensor& tokens, const at::Tensor& targets, std::int64_t from) {
   const at::NoGradGuard no_grad;
   const auto scored = tokens.size(1) - from;
   CADDIE_CHECK(from >= 0 && scored > 0, ErrorKind::failed, "no position of ", tokens.size(1), " is left to score from ", from);
-  const auto x = run_blocks(tokens, {}).narrow(1, from, scored);
-  const auto rows = ops::rms_norm(x).reshape({-1, config_.width});
-  return ops::softcap_cross_entropy(rows, weights_.embedding, weights_.embedding_copy,
-                                    targets.narrow(1, from, scored).reshape({-1}), config_.logit_cap)
+  const auto rows = run_blocks(tokens, {}).narrow(1, from, scored).reshape({-1, config_.width});
+  return ops::head_nats(rows, weights_.embedding, weights_.embedding_copy, targets.narrow(1, from, scored).reshape({-1}),
+                        config_.logit_cap)
       .view({tokens.size(0), scored});
 }
 

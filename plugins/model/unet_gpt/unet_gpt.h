@@ -40,10 +40,10 @@ class UnetGpt final : public caddie::Model {
     std::function<at::Tensor(std::int64_t layer, const at::Tensor& qkv)> attend;
   };
 
-  at::Tensor embed(const at::Tensor& tokens) const;                       // normed, [B, T, D]
-  at::Tensor run_blocks(const at::Tensor& tokens, const Hooks& hooks);    // before the last norm, [B, T, D]
-  at::Tensor run_block(std::int64_t layer, at::Tensor x, const at::Tensor& x0, const Hooks& hooks);
-  at::Tensor head(const at::Tensor& x) const;                             // capped logits, float32
+  at::Tensor run_blocks(const at::Tensor& tokens, const Hooks& hooks);  // before the last norm, [B, T, D]
+  at::Tensor run_block(std::int64_t layer, const at::Tensor& x, const at::Tensor& x0, const Hooks& hooks) const;
+  at::Tensor run_block_in_steps(std::int64_t layer, at::Tensor x, const at::Tensor& x0, const Hooks& hooks) const;
+  at::Tensor head(const at::Tensor& x) const;                           // capped logits, float32
   void check_batch(const at::Tensor& tokens) const;
   void extend_tables(std::int64_t length);
 

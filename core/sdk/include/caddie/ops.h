@@ -68,6 +68,37 @@ CADDIE_API at::Tensor squared_leaky_relu(const at::Tensor& x, double slope);
 CADDIE_API at::Tensor softcap_cross_entropy(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
                                             const at::Tensor& targets, double cap);
 
+// Half a block in one: large enough that a row's values stay in a processor's cache from input to output, and nothing in
+// between is written to memory but what backward needs. Without such a kernel they are the sequence of ops above.
+struct AttentionHalf {
+  at::Tensor mix;                  // [2, D]
+  at::Tensor query, key, value;    // [H h, D], [K h, D], [K h, D]
+  at::Tensor qkv_compute;          // their compute copies, one below the other
+  at::Tensor gain;                 // [H]
+  at::Tensor output, output_compute;  // [D, H h]
+  at::Tensor scale;                // [D]
+  std::int64_t kv_heads;
+  bool exclude;                    // exclusive self attention
+};
+// m + scale * linear(self_attention(linear_stacked(rms_norm(m)))), m = residual_mix(x, x0). x, x0 [B, T, D].
+CADDIE_API at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights,
+                                     const at::Tensor& cos, const at::Tensor& sin);
+struct MlpHalf {
+  at::Tensor up, up_compute;      // [M, D]
+  at::Tensor down, down_compute;  // [D, M]
+  at::Tensor scale;               // [D]
+  double slope;
+};
+// x + scale * linear(squared_leaky_relu(linear(rms_norm(x)))). x [.., D].
+CADDIE_API at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& weights);
+// softcap_cross_entropy(rms_norm(x), ...): nats of each row, and their mean. The mean's gradient is made in the same pass.
+CADDIE_API at::Tensor head_nats(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
+                                const at::Tensor& targets, double cap);
+CADDIE_API at::Tensor head_loss(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
+                                const at::Tensor& targets, double cap);
+// rms_norm(embedding[tokens]) in `type`. tokens int64 of any shape; embedding float32 [V, D].
+CADDIE_API at::Tensor embed_norm(const at::Tensor& tokens, const at::Tensor& embedding, at::ScalarType type);
+
 // Per-row absmax fake quantization: step = max(absmax, 1e-12) / top, round half to even, clamp to +-top, times step;
 // top = 2^(bits-1) - 1; float32, true divisions. Exact in IEEE arithmetic.
 CADDIE_API at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits);

@@ -1,0 +1,25 @@
+#include "core/ops/composed.h"
+
+#include <ATen/ops/embedding.h>
+
+namespace caddie::ops::composed {
+
+at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& w, const at::Tensor& cos,
+                          const at::Tensor& sin) {
+  const auto mixed = residual_mix(x, x0, w.mix);
+  const auto qkv = linear_stacked(rms_norm(mixed), {w.query, w.key, w.value}, w.qkv_compute);
+  const auto attended = self_attention(qkv, cos, sin, w.gain, w.kv_heads, w.exclude);
+  return scaled_add(mixed, linear(attended, w.output, w.output_compute), w.scale);
+}
+
+at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& w) {
+  const auto activated = squared_leaky_relu(linear(rms_norm(x), w.up, w.up_compute), w.slope);
+  return scaled_add(x, linear(activated, w.down, w.down_compute), w.scale);
+}
+
+at::Tensor embed_norm(const at::Tensor& tokens, const at::Tensor& embedding, at::ScalarType type) {
+  // Rounding the rows after the lookup gives the rows of the rounded embedding.
+  return rms_norm(at::embedding(embedding, tokens).to(type));
+}
+
+}  // namespace caddie::ops::composed

@@ -1,0 +1,14 @@
+// The large ops as sequences of the small ones: what runs where there is no kernel for the whole, and, with the oracles, what
+// the kernels are tested against.
+#pragma once
+
+#include "caddie/ops.h"
+
+namespace caddie::ops::composed {
+
+at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights, const at::Tensor& cos,
+                          const at::Tensor& sin);
+at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& weights);
+at::Tensor embed_norm(const at::Tensor& tokens, const at::Tensor& embedding, at::ScalarType type);
+
+}  // namespace caddie::ops::composed

@@ -1,0 +1,204 @@
+// The fused kernels against the oracles: values and all gradients, every instruction set that this processor runs, sizes that
+// fill no tile and no vector.
+#include "tests/support/catch.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "caddie/error.h"
+#include "caddie/ops.h"
+#include "caddie/services.h"
+#include "core/ops/cpu/kernels.h"
+
+namespace ops = caddie::ops;
+
+namespace {
+
+struct Oracle {
+  Oracle() { ops::use_oracles(true); }
+  ~Oracle() { ops::use_oracles(false); }
+};
+
+class Draw {
+ public:
+  explicit Draw(std::uint64_t seed) : random_(seed, "fused test") {}
+  at::Tensor normal(std::vector<std::int64_t> shape, double scale = 1, double shift = 0) {
+    auto values = at::empty(shape, at::kFloat);
+    auto* data = values.mutable_data_ptr<float>();
+    for (std::int64_t i = 0; i < values.numel(); ++i) data[i] = static_cast<float>(shift + scale * random_.normal());
+    return values;
+  }
+  at::Tensor leaf(std::vector<std::int64_t> shape, double scale = 1, double shift = 0) {
+    return normal(std::move(shape), scale, shift).set_requires_grad(true);
+  }
+  at::Tensor below(std::int64_t count, std::int64_t bound) {
+    auto values = at::empty({count}, at::kLong);
+    for (std::int64_t i = 0; i < count; ++i) {
+      values.mutable_data_ptr<std::int64_t>()[i] = static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(bound)));
+    }
+    return values;
+  }
+
+ private:
+  caddie::Random random_;
+};
+
+// Largest difference, relative to the largest magnitude of what is expected (but not to mere rounding noise).
+double relative(const at::Tensor& got, const at::Tensor& expected) {
+  REQUIRE(got.sizes() == expected.sizes());
+  REQUIRE(got.scalar_type() == expected.scalar_type());
+  const auto wide = expected.detach().to(at::kDouble);
+  const double difference = got.detach().to(at::kDouble).sub(wide).abs().max().item<double>();
+  const double size = wide.abs().max().item<double>();
+  REQUIRE(std::isfinite(difference));
+  return difference / std::max(size, 0.02);
+}
+
+// The op's value and the gradients of a random projection of it, fast and by oracle.
+void compare(const std::function<at::Tensor()>& op, const std::vector<at::Tensor>& leaves, double tolerance) {
+  const auto run = [&] {
+    const auto value = op();
+    const auto weights = Draw(99).normal(value.sizes().vec()).to(value.scalar_type());
+    auto results = torch::autograd::grad({value}, leaves, {weights}, std::nullopt, false, /*allow_unused=*/true);
+    results.insert(results.begin(), value);
+    return results;
+  };
+  const auto fast = run();
+  std::vector<at::Tensor> expected;
+  {
+    const Oracle oracle;
+    expected = run();
+  }
+  for (std::size_t i = 0; i < fast.size(); ++i) {
+    INFO("result " << i << " (0: value, then gradients)");
+    REQUIRE(fast[i].defined() == expected[i].defined());
+    if (fast[i].defined()) CHECK(relative(fast[i], expected[i]) < tolerance);
+  }
+  const at::NoGradGuard no_grad;
+  CHECK(op().equal(fast[0]));
+}
+
+void with_every_kernel(const std::function<void()>& body) {
+  for (const char* name : {"generic", "avx2", "avx512", "avx512_bf16"}) {
+    if (!ops::cpu::choose_kernels(name)) continue;
+    INFO("kernels: " << name);
+    body();
+  }
+  ops::cpu::choose_kernels(nullptr);
+}
+
+double tolerance_of(at::ScalarType type) { return type == at::kFloat ? 1e-5 : 0.03; }
+
+}  // namespace
+
+TEST_CASE("mlp_half") {
+  const auto type = GENERATE(at::kFloat, at::kBFloat16);
+  struct Size { std::int64_t rows, width, hidden; };
+  const auto size = GENERATE(Size{1, 8, 4}, Size{97, 33, 77}, Size{200, 48, 130}, Size{5, 64, 224});
+  Draw draw(1);
+  const auto x = draw.leaf({size.rows, size.width}), up = draw.leaf({size.hidden, size.width}, 0.3);
+  const auto down = draw.leaf({size.width, size.hidden}, 0.3), scale = draw.leaf({size.width}, 0.5, 1);
+  with_every_kernel([&] {
+    compare([&] { return ops::mlp_half(x.to(type), {up, up.detach().to(type), down, down.detach().to(type), scale, 0.5}); },
+            {x, up, down, scale}, tolerance_of(type));
+  });
+}
+
+TEST_CASE("attention_half") {
+  const auto type = GENERATE(at::kFloat, at::kBFloat16);
+  const bool exclude = GENERATE(false, true);
+  struct Size { std::int64_t batch, length, heads, kv_heads, head; };
+  const auto size = GENERATE(Size{2, 17, 6, 3, 8}, Size{1, 97, 4, 1, 16}, Size{3, 5, 2, 2, 10}, Size{2, 131, 3, 3, 32},
+                             Size{5, 2, 2, 1, 4}, Size{1, 70, 2, 1, 64});
+  Draw draw(2);
+  const auto width = size.heads * size.head, kv_width = size.kv_heads * size.head;
+  const double spread = 1 / std::sqrt(static_cast<double>(width));
+  const auto x = draw.leaf({size.batch, size.length, width}), x0 = draw.leaf({size.batch, size.length, width});
+  const auto mix = draw.leaf({2, width}, 0.3, 0.7), gain = draw.leaf({size.heads}, 0.3, 1.5), scale = draw.leaf({width}, 0.3, 1);
+  const auto query = draw.leaf({width, width}, spread), key = draw.leaf({kv_width, width}, spread);
+  const auto value = draw.leaf({kv_width, width}, spread), output = draw.leaf({width, width}, spread);
+  const auto [cos, sin] = ops::rope_tables(size.length, size.head, 10000);
+  const auto stacked = at::empty({width + 2 * kv_width, width}, at::kFloat);
+  stacked.narrow(0, 0, width).copy_(query.detach());
+  stacked.narrow(0, width, kv_width).copy_(key.detach());
+  stacked.narrow(0, width + kv_width, kv_width).copy_(value.detach());
+  const ops::AttentionHalf weights{mix, query, key, value, stacked.to(type), gain, output, output.detach().to(type), scale,
+                                   size.kv_heads, exclude};
+  with_every_kernel([&, cosines = cos, sines = sin] {
+    compare([&] { return ops::attention_half(x.to(type), x0.to(type), weights, cosines, sines); },
+            {x, x0, mix, query, key, value, gain, output, scale}, tolerance_of(type));
+  });
+}
+
+TEST_CASE("exclusion of values that are zero") {
+  Draw draw(5);
+  const auto x = draw.leaf({1, 9, 16}), value = draw.normal({16, 16}).zero_().set_requires_grad(true);
+  const auto other = draw.leaf({16, 16}, 0.3), mix = draw.leaf({2, 16}, 0.3, 1), gain = draw.leaf({2}, 0.1, 1), scale = draw.leaf({16});
+  auto stacked = at::empty({48, 16}, at::kFloat).zero_();
+  stacked.narrow(0, 0, 16).copy_(other.detach());
+  stacked.narrow(0, 16, 16).copy_(other.detach());
+  const auto [cos, sin] = ops::rope_tables(9, 8, 10000);
+  const ops::AttentionHalf weights{mix, other, other, value, stacked, gain, other, other.detach(), scale, 2, true};
+  with_every_kernel([&, cosines = cos, sines = sin] {
+    compare([&] { return ops::attention_half(x, x, weights, cosines, sines); }, {x, mix, scale, value}, 1e-5);
+  });
+}
+
+TEST_CASE("the head: nats of rows, their mean, and the loss without a norm") {
+  const auto type = GENERATE(at::kFloat, at::kBFloat16);
+  struct Size { std::int64_t rows, width, vocabulary; };
+  const auto size = GENERATE(Size{3, 8, 5}, Size{53, 33, 61}, Size{100, 48, 300});
+  const double cap = GENERATE(2.0, 30.0, 500.0);
+  Draw draw(3);
+  const auto x = draw.leaf({size.rows, size.width}), embedding = draw.leaf({size.vocabulary, size.width});
+  const auto targets = draw.below(size.rows, size.vocabulary);
+  with_every_kernel([&] {
+    const auto copy = embedding.detach().to(type);
+    compare([&] { return ops::head_nats(x.to(type), embedding, copy, targets, cap); }, {x, embedding}, tolerance_of(type));
+    compare([&] { return ops::head_loss(x.to(type), embedding, copy, targets, cap); }, {x, embedding}, tolerance_of(type));
+    compare([&] { return ops::softcap_cross_entropy(x.to(type), embedding, copy, targets, cap); }, {x, embedding},
+            tolerance_of(type));
+  });
+}
+
+TEST_CASE("a target outside the vocabulary is an error, not a crash") {
+  Draw draw(4);
+  const auto x = draw.normal({3, 8}), embedding = draw.normal({5, 8});
+  const auto targets = draw.below(3, 5).fill_(5);
+  CHECK_THROWS_AS(ops::head_nats(x, embedding, embedding, targets, 30), caddie::Error);
+}
+
+TEST_CASE("a NaN stays visible through the kernels") {
+  Draw draw(6);
+  auto x = draw.normal({70, 16});
+  x.select(0, 40).fill_(std::numeric_limits<float>::quiet_NaN());
+  const auto up = draw.normal({24, 16}), down = draw.normal({16, 24}), scale = draw.normal({16});
+  const auto type = GENERATE(at::kFloat, at::kBFloat16);
+  with_every_kernel([&] {
+    const auto out = ops::mlp_half(x.to(type), {up, up, down, down, scale, 0.5});
+    CHECK(out.select(0, 40).isnan().all().item<bool>());
+    CHECK_FALSE(out.narrow(0, 0, 40).isnan().any().item<bool>());
+    const auto nats = ops::head_nats(x.to(type), down.t().contiguous(), down.t().contiguous(), draw.below(70, 24), 30);
+    CHECK(std::isnan(nats.select(0, 40).item<double>()));
+    CHECK_FALSE(nats.narrow(0, 0, 40).isnan().any().item<bool>());
+  });
+}
+
+TEST_CASE("the same input gives the same bits, whatever ran before") {
+  Draw draw(7);
+  const auto x = draw.leaf({300, 32}), up = draw.leaf({80, 32}), down = draw.leaf({32, 80}), scale = draw.leaf({32});
+  const auto gradients = [&] {
+    const auto out = ops::mlp_half(x, {up, up.detach(), down, down.detach(), scale, 0.5});
+    return torch::autograd::grad({out.sum()}, {x, up, down, scale});
+  };
+  const auto first = gradients();
+  ops::mlp_half(draw.leaf({700, 32}), {up, up.detach(), down, down.detach(), scale, 0.5});
+  const auto second = gradients();
+  for (std::size_t i = 0; i < first.size(); ++i) CHECK(first[i].equal(second[i]));
+}
