@@ -15,6 +15,8 @@
 
 namespace caddie::data {
 
+class BpeTables;
+
 inline constexpr std::int32_t kBos = 1;  // the reference's ids: pad 0, bos 1, eos 2, unknown 3
 
 class CADDIE_API Tokenizer {
@@ -25,8 +27,13 @@ class CADDIE_API Tokenizer {
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
-  // Pieces of the text, without bos. Safe to call from several threads.
+  // Pieces of the text, without bos. Safe to call from several threads, one at a time; those that encode much have a
+  // BpeEncoder each (bpe_encoder.h).
   std::vector<std::int32_t> encode(std::string_view text) const;
+  // The same by the library alone: the oracle, and the way for models that are not plain BPE.
+  std::vector<std::int32_t> encode_by_library(std::string_view text) const;
+  // What encoders share; null if the model is not plain BPE.
+  const std::shared_ptr<const BpeTables>& tables() const;
   // bos and the pieces: one document.
   std::vector<std::int32_t> encode_document(std::string_view text) const;
   std::string decode(const std::vector<std::int32_t>& ids) const;

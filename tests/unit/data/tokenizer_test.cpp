@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include "caddie/services.h"
 #include "core/data/byte_table.h"
 #include "core/data/synthetic.h"
 #include "tests/support/catch.h"
@@ -84,6 +85,30 @@ TEST_CASE("bytes of the tokens are the bytes of the normalized text, for any tex
     const std::string normalized = normalizer.normalize(text);
     CHECK(table_bytes(tokenizer, text) == static_cast<std::int64_t>(normalized.size()));
     CHECK(tokenizer.decode(tokenizer.encode(text)) == normalized);
+  }
+}
+
+TEST_CASE("the encoder gives the library's ids, on text and on noise") {
+  TokenizerTraining plain{.vocabulary = 150};
+  plain.byte_fallback = false;
+  TokenizerTraining identity{.vocabulary = 400};
+  identity.normalization = "identity";
+  const std::vector<std::string> sources = {small_model(), train(synthetic_text(50'000), plain), train(synthetic_text(50'000), identity)};
+  const std::vector<std::string> parts = {"the ", " ", "  ", "a", "brea", "of", "\n", "\t", "é", "e\xCC\x81", "日", "本 ", "😀", "▁", "ﬁ", "½", "1500", "-", ".",
+                                          "\"", "\xFF", "\xE2\x96", "\xC2\xA0", "\xE3\x80\x80", "\xE2\x80\x8B", "Ａ", "<s>", "<0x41>", "of the many"};
+  Random random(1, "encoder");
+  for (const std::string& source : sources) {
+    const Tokenizer tokenizer(source, "test");
+    REQUIRE(tokenizer.tables() != nullptr);
+    for (const std::string& text : synthetic_text(20'000, 3)) CHECK(tokenizer.encode(text) == tokenizer.encode_by_library(text));
+    for (int i = 0; i < 400; ++i) {
+      std::string text;
+      for (std::uint64_t n = random.below(25); n > 0; --n) text += parts[random.below(parts.size())];
+      INFO(text);
+      CHECK(tokenizer.encode(text) == tokenizer.encode_by_library(text));
+    }
+    const std::string one_word(3000, 'e');
+    CHECK(tokenizer.encode(one_word) == tokenizer.encode_by_library(one_word));
   }
 }
 
