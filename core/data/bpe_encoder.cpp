@@ -78,7 +78,8 @@ void BpeEncoder::encode_normalized(std::string_view text, std::vector<std::int32
       known_.clear();
       known_ids_.clear();
     }
-    known_.emplace(word, Range{static_cast<std::uint32_t>(known_ids_.size()), static_cast<std::uint32_t>(ids.size() - before)});
+    known_.emplace(
+        word, Range{static_cast<std::uint32_t>(known_ids_.size()), static_cast<std::uint32_t>(ids.size() - before)});
     known_ids_.insert(known_ids_.end(), ids.begin() + static_cast<std::ptrdiff_t>(before), ids.end());
   }
 }
@@ -104,7 +105,8 @@ void BpeEncoder::encode_word(std::string_view word, std::vector<std::int32_t>& i
     const Symbol &a = symbols[static_cast<std::size_t>(left)], &b = symbols[static_cast<std::size_t>(right)];
     const std::string_view both(a.text.data(), a.text.size() + b.text.size());
     const auto found = tables_->ids_.find(both);
-    if (found != tables_->ids_.end()) agenda.push({left, right, tables_->scores_[static_cast<std::size_t>(found->second)], both.size()});
+    if (found != tables_->ids_.end())
+      agenda.push({left, right, tables_->scores_[static_cast<std::size_t>(found->second)], both.size()});
   };
   for (int i = 1; i < static_cast<int>(symbols.size()); ++i) consider(i - 1, i);
   while (!agenda.empty()) {

@@ -75,8 +75,10 @@ void EncodePool::encode(EncodedDocument& document, BpeEncoder* encoder) const {
   document.normalized = normalizer_.normalize(document.text, true);
   std::vector<std::int32_t> ids;
   if (document.encode) {
-    if (encoder != nullptr) encoder->encode_normalized(document.normalized, ids);
-    else ids = tokenizer_.encode_by_library(document.text);
+    if (encoder != nullptr)
+      encoder->encode_normalized(document.normalized, ids);
+    else
+      ids = tokenizer_.encode_by_library(document.text);
   }
   if (document.normalized.starts_with(' ')) document.normalized.erase(0, 1);  // not counted, see Normalizer
   if (!document.encode) return;
@@ -91,8 +93,9 @@ void EncodePool::encode(EncodedDocument& document, BpeEncoder* encoder) const {
   const auto bytes = static_cast<std::int64_t>(document.normalized.size());
   if (document.table_bytes > bytes || (document.unknown_tokens == 0 && document.table_bytes != bytes))
     throw Error(ErrorKind::data,
-                concat("this tokenizer's pieces stand for ", document.table_bytes, " bytes of a document whose normalized text has ", bytes,
-                       ": '", document.normalized.substr(0, 60), "...'"),
+                concat("this tokenizer's pieces stand for ", document.table_bytes,
+                       " bytes of a document whose normalized text has ", bytes, ": '",
+                       document.normalized.substr(0, 60), "...'"),
                 "Bits per byte would be wrong with it. Pieces of several spaces are a known cause; train one without "
                 "(caddie tokenizer train).");
 }

@@ -1,6 +1,6 @@
-// SentencePiece's text normalization, from its precompiled rules: a double-array trie (darts-clone layout, 32-bit units)
-// that maps byte sequences to offsets of NUL-ended replacements. Written anew so that the bytes of a normalized text are
-// counted independently of the pieces that spell it.
+// SentencePiece's text normalization, from its precompiled rules: a double-array trie (darts-clone layout, 32-bit
+// units) that maps byte sequences to offsets of NUL-ended replacements. Written anew so that the bytes of a normalized
+// text are counted independently of the pieces that spell it.
 #include <cstring>
 
 #include "caddie/error.h"
@@ -56,7 +56,8 @@ void Normalizer::read_rules(const TokenizerModel& model) {
   const bool sized = model.charsmap.size() >= sizeof trie_bytes;
   if (sized) std::memcpy(&trie_bytes, model.charsmap.data(), sizeof trie_bytes);
   CADDIE_CHECK(sized && trie_bytes % 4 == 0 && trie_bytes <= model.charsmap.size() - sizeof trie_bytes, ErrorKind::data,
-               "the tokenizer's normalization rules are broken (", model.charsmap.size(), " bytes, trie of ", trie_bytes, ")");
+               "the tokenizer's normalization rules are broken (", model.charsmap.size(), " bytes, trie of ",
+               trie_bytes, ")");
   trie_.resize(trie_bytes / 4);
   std::memcpy(trie_.data(), model.charsmap.data() + sizeof trie_bytes, trie_bytes);
   replacements_ = model.charsmap.substr(sizeof trie_bytes + trie_bytes);
@@ -130,7 +131,9 @@ std::string Normalizer::normalize(std::string_view text, bool keep_first_space) 
   bool after_space = remove_extra_;
   while (!text.empty()) {
     std::size_t run = 0;
-    while (run + 1 < text.size() && plain_[static_cast<unsigned char>(text[run])] && plain_[static_cast<unsigned char>(text[run + 1])]) ++run;
+    while (run + 1 < text.size() && plain_[static_cast<unsigned char>(text[run])] &&
+           plain_[static_cast<unsigned char>(text[run + 1])])
+      ++run;
     if (run > 0) {
       out += text.substr(0, run);
       text.remove_prefix(run);
@@ -154,7 +157,8 @@ std::string Normalizer::normalize(std::string_view text, bool keep_first_space) 
         break;
     }
   // A mark that stands in the text itself is spelled by the same pieces as a space.
-  for (std::size_t at = out.find(kMark); at != std::string::npos; at = out.find(kMark, at + 1)) out.replace(at, 3, 1, ' ');
+  for (std::size_t at = out.find(kMark); at != std::string::npos; at = out.find(kMark, at + 1))
+    out.replace(at, 3, 1, ' ');
   // The byte table counts no space after bos.
   if (!keep_first_space && out.starts_with(' ')) out.erase(0, 1);
   return out;

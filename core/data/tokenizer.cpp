@@ -33,8 +33,8 @@ Tokenizer::Tokenizer(std::string_view serialized, const std::string& where)
       model_(std::make_unique<TokenizerModel>(parse_tokenizer_model(serialized, where))) {
   check(impl_->processor.LoadFromSerializedProto(serialized), concat(where, " is not a usable tokenizer"));
   CADDIE_CHECK(impl_->processor.GetPieceSize() == static_cast<int>(model_->pieces.size()), ErrorKind::data, where,
-               " is not a usable tokenizer: SentencePiece sees ", impl_->processor.GetPieceSize(), " pieces, the file has ",
-               model_->pieces.size());
+               " is not a usable tokenizer: SentencePiece sees ", impl_->processor.GetPieceSize(),
+               " pieces, the file has ", model_->pieces.size());
   impl_->tables = BpeTables::of(*model_);
   if (impl_->tables) impl_->encoder.emplace(impl_->tables);
 }
@@ -66,7 +66,8 @@ std::vector<std::int32_t> Tokenizer::encode_document(std::string_view text) cons
 
 std::string Tokenizer::decode(const std::vector<std::int32_t>& ids) const {
   for (const std::int32_t id : ids)
-    CADDIE_CHECK(id >= 0 && id < vocabulary(), ErrorKind::data, "cannot decode id ", id, ": the tokenizer has ", vocabulary(), " pieces");
+    CADDIE_CHECK(id >= 0 && id < vocabulary(), ErrorKind::data, "cannot decode id ", id, ": the tokenizer has ",
+                 vocabulary(), " pieces");
   std::string text;
   check(impl_->processor.Decode(ids, &text), "cannot decode the tokens");
   return text;

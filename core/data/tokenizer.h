@@ -1,5 +1,5 @@
-// SentencePiece (libsentencepiece): text to ids and back, and the training of a tokenizer with the reference's settings.
-// The only room that knows the library. Reference section 1.
+// SentencePiece (libsentencepiece): text to ids and back, and the training of a tokenizer with the reference's
+// settings. The only room that knows the library. Reference section 1.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +52,7 @@ class CADDIE_API Tokenizer {
 
 struct TokenizerTraining {
   std::int64_t vocabulary = 1024;
-  double character_coverage = 0.999;    // of the reference; rarer characters are spelled in bytes
+  double character_coverage = 0.999;  // of the reference; rarer characters are spelled in bytes
   bool byte_fallback = true;
   std::string normalization = "nmt_nfkc";
   // Fewer pieces than asked for (a short text) is an error; off: the tokenizer is smaller.

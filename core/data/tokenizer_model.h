@@ -30,7 +30,7 @@ struct CADDIE_API TokenizerModel {
   std::string normalization;  // "nmt_nfkc", "identity", ...
   std::string charsmap;       // precompiled replacement rules; empty: none
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
-  std::string sha256;         // of the serialized model
+  std::string sha256;  // of the serialized model
 
   CADDIE_API std::int64_t count(PieceType type) const;
   std::int64_t unknown_id() const;  // -1: none
