@@ -6,8 +6,13 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
-#include <cstring>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
 
 #include "caddie/error.h"
 
@@ -15,6 +20,8 @@ namespace caddie::data {
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
+
+constexpr std::size_t kLookBackBytes = 8 << 20;
 
 std::size_t zlib_bytes(std::string_view text) {
   uLongf size = compressBound(text.size());
@@ -29,8 +36,8 @@ std::size_t brotli_bytes(std::string_view text) {
   Bytes out(std::max<std::size_t>(size, 1024));
   size = out.size();
   const auto* input = reinterpret_cast<const std::uint8_t*>(text.data());
-  const bool good = BrotliEncoderCompress(BROTLI_MAX_QUALITY, BROTLI_MAX_WINDOW_BITS, BROTLI_MODE_TEXT, text.size(), input, &size,
-                                          out.data()) == BROTLI_TRUE;
+  const bool good = BrotliEncoderCompress(BROTLI_MAX_QUALITY, BROTLI_MAX_WINDOW_BITS, BROTLI_MODE_TEXT, text.size(),
+                                          input, &size, out.data()) == BROTLI_TRUE;
   CADDIE_CHECK(good, ErrorKind::failed, "brotli failed");
   return size;
 }
@@ -38,7 +45,8 @@ std::size_t brotli_bytes(std::string_view text) {
 // With `prefix`, the encoder's window starts filled with it (a preset dictionary).
 std::size_t xz_bytes(std::string_view text, std::string_view prefix) {
   lzma_options_lzma options;
-  CADDIE_CHECK(!lzma_lzma_preset(&options, 9 | LZMA_PRESET_EXTREME), ErrorKind::failed, "this liblzma has no preset 9e");
+  CADDIE_CHECK(!lzma_lzma_preset(&options, 9 | LZMA_PRESET_EXTREME), ErrorKind::failed,
+               "this liblzma has no preset 9e");
   Bytes out(lzma_stream_buffer_bound(text.size()));
   std::size_t size = 0;
   if (!prefix.empty()) {
@@ -47,8 +55,8 @@ std::size_t xz_bytes(std::string_view text, std::string_view prefix) {
   }
   // A preset dictionary needs the raw format; it is used for both, so that the figures compare (a header is 60 bytes).
   const lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
-  const lzma_ret code = lzma_raw_buffer_encode(filters, nullptr, reinterpret_cast<const std::uint8_t*>(text.data()), text.size(),
-                                               out.data(), &size, out.size());
+  const lzma_ret code = lzma_raw_buffer_encode(filters, nullptr, reinterpret_cast<const std::uint8_t*>(text.data()),
+                                               text.size(), out.data(), &size, out.size());
   CADDIE_CHECK(code == LZMA_OK, ErrorKind::failed, "xz failed with code ", static_cast<int>(code));
   return size;
 }
@@ -73,22 +81,41 @@ std::size_t zstd_bytes(std::string_view text, std::string_view prefix) {
 
 }  // namespace
 
-std::vector<Baseline> validation_baselines(std::string_view text, std::string_view training) {
-  std::vector<Baseline> rows;
-  if (text.empty()) return rows;
-  const auto add = [&](std::string name, std::size_t bytes) {
-    rows.push_back({std::move(name), 8.0 * static_cast<double>(bytes) / static_cast<double>(text.size())});
-  };
-  add("zlib -9", zlib_bytes(text));
-  add("brotli -q 11", brotli_bytes(text));
-  add("zstd --ultra -22", zstd_bytes(text, {}));
-  add("xz -9e", xz_bytes(text, {}));
-  if (!training.empty()) {
-    // Both windows are bounded: of a larger training text the end is what they can look back at.
-    const std::string_view tail = training.substr(training.size() - std::min<std::size_t>(training.size(), 60'000'000));
-    add("zstd --ultra -22, after the training text", zstd_bytes(text, tail));
-    add("xz -9e, after the training text", xz_bytes(text, tail));
+std::vector<Baseline> validation_baselines(std::string_view text, std::string_view training, int threads) {
+  if (text.empty()) return {};
+  // Of a large training text its end: windows are bounded, and so is the time that a person waits.
+  const std::string_view tail = training.substr(training.size() - std::min(training.size(), kLookBackBytes));
+  using Measure = std::function<std::size_t()>;
+  std::vector<std::pair<std::string, Measure>> measures = {{"zlib -9", [&] { return zlib_bytes(text); }},
+                                                           {"brotli -q 11", [&] { return brotli_bytes(text); }},
+                                                           {"zstd -22", [&] { return zstd_bytes(text, {}); }},
+                                                           {"xz -9e", [&] { return xz_bytes(text, {}); }}};
+  if (!tail.empty()) {
+    measures.emplace_back("zstd -22 after the training text", [&] { return zstd_bytes(text, tail); });
+    measures.emplace_back("xz -9e after the training text", [&] { return xz_bytes(text, tail); });
   }
+  std::vector<Baseline> rows(measures.size());
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    try {
+      // The slow ones, which stand last, are begun first.
+      for (std::size_t i = next++; i < rows.size(); i = next++) {
+        const std::size_t row = rows.size() - 1 - i;
+        const double bytes = static_cast<double>(measures[row].second());
+        rows[row] = {measures[row].first, 8.0 * bytes / static_cast<double>(text.size())};
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> pool;
+  for (int t = 1; t < std::min(threads, static_cast<int>(rows.size())); ++t) pool.emplace_back(work);
+  work();
+  for (std::thread& thread : pool) thread.join();
+  if (failure) std::rethrow_exception(failure);
   return rows;
 }
 

@@ -18,13 +18,13 @@ namespace {
 
 constexpr int kVerses = 31102, kChapters = 1189;
 constexpr std::array<const char*, 66> kBooks = {
-    "Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Judges", "Ruth", "1 Samuel", "2 Samuel", "1 Kings",
-    "2 Kings", "1 Chronicles", "2 Chronicles", "Ezra", "Nehemiah", "Esther", "Job", "Psalms", "Proverbs", "Ecclesiastes",
-    "Song of Solomon", "Isaiah", "Jeremiah", "Lamentations", "Ezekiel", "Daniel", "Hosea", "Joel", "Amos", "Obadiah", "Jonah",
-    "Micah", "Nahum", "Habakkuk", "Zephaniah", "Haggai", "Zechariah", "Malachi", "Matthew", "Mark", "Luke", "John", "Acts",
-    "Romans", "1 Corinthians", "2 Corinthians", "Galatians", "Ephesians", "Philippians", "Colossians", "1 Thessalonians",
-    "2 Thessalonians", "1 Timothy", "2 Timothy", "Titus", "Philemon", "Hebrews", "James", "1 Peter", "2 Peter", "1 John",
-    "2 John", "3 John", "Jude", "Revelation"};
+    "Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Judges", "Ruth", "1 Samuel", "2 Samuel",
+    "1 Kings", "2 Kings", "1 Chronicles", "2 Chronicles", "Ezra", "Nehemiah", "Esther", "Job", "Psalms", "Proverbs",
+    "Ecclesiastes", "Song of Solomon", "Isaiah", "Jeremiah", "Lamentations", "Ezekiel", "Daniel", "Hosea", "Joel",
+    "Amos", "Obadiah", "Jonah", "Micah", "Nahum", "Habakkuk", "Zephaniah", "Haggai", "Zechariah", "Malachi",
+    "Matthew", "Mark", "Luke", "John", "Acts", "Romans", "1 Corinthians", "2 Corinthians", "Galatians", "Ephesians",
+    "Philippians", "Colossians", "1 Thessalonians", "2 Thessalonians", "1 Timothy", "2 Timothy", "Titus",
+    "Philemon", "Hebrews", "James", "1 Peter", "2 Peter", "1 John", "2 John", "3 John", "Jude", "Revelation"};
 
 constexpr char kHint[] = "Install it: apt-get install bible-kjv. Or use data.text=synthetic.";
 
@@ -69,14 +69,17 @@ bool split_verse(std::string_view line, std::string_view& book, std::string_view
 std::string export_bible() {
   const std::optional<std::string> printed = output_of("bible -f 'gen1:1-rev22:21' 2>/dev/null </dev/null");
   CADDIE_CHECK(printed.has_value(), ErrorKind::failed, "cannot start a shell to run the program 'bible'");
-  if (printed->empty()) throw Error(ErrorKind::data, "the program 'bible' (Debian package bible-kjv) is not installed", kHint);
+  if (printed->empty())
+    throw Error(ErrorKind::data, "the program 'bible' (Debian package bible-kjv) is not installed", kHint);
   std::string out, last_book, last_chapter;
   int verses = 0, chapters = 0;
   std::size_t books = 0;
   each_line(*printed, [&](std::string_view line) {
     std::string_view book, chapter, text;
     if (!split_verse(line, book, chapter, text))
-      throw Error(ErrorKind::data, concat("the program 'bible' printed something else than verses: ", std::string(line.substr(0, 60))), kHint);
+      throw Error(ErrorKind::data,
+                  concat("the program 'bible' printed something else than verses: ", std::string(line.substr(0, 60))),
+                  kHint);
     if (book != last_book) ++books;
     if (book != last_book || chapter != last_chapter) {
       if (books > kBooks.size()) return;
@@ -95,8 +98,10 @@ std::string export_bible() {
     ++verses;
   });
   if (verses != kVerses || chapters != kChapters || books != kBooks.size())
-    throw Error(ErrorKind::data, concat("the program 'bible' printed ", books, " books, ", chapters, " chapters, ", verses,
-                                        " verses, expected ", kBooks.size(), ", ", kChapters, ", ", kVerses), kHint);
+    throw Error(ErrorKind::data,
+                concat("the program 'bible' printed ", books, " books, ", chapters, " chapters, ", verses,
+                       " verses, expected ", kBooks.size(), ", ", kChapters, ", ", kVerses),
+                kHint);
   return out;
 }
 
@@ -112,8 +117,9 @@ std::vector<Chapter> parse_bible(std::string_view text, const std::string& where
     } else if (heading) {
       const std::size_t space = line.rfind(' ');
       if (space == std::string_view::npos || !digits(line.substr(space + 1)) || !books.contains(line.substr(0, space)))
-        throw Error(ErrorKind::data, concat(where, ":", number, ": expected a chapter's name like 'Genesis 1', found '",
-                                            std::string(line.substr(0, 40)), "'"),
+        throw Error(ErrorKind::data,
+                    concat(where, ":", number, ": expected a chapter's name like 'Genesis 1', found '",
+                           std::string(line.substr(0, 40)), "'"),
                     "Remove the file and export the text again: caddie data export-bible");
       chapters.push_back({std::string(line.substr(0, space)), std::atoi(line.substr(space + 1).data()), {}});
       heading = false;

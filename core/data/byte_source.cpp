@@ -23,7 +23,7 @@ class PlainSource : public ByteSource {
  public:
   explicit PlainSource(fs::path path) : path_(std::move(path)) {
     descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-    struct stat info {};
+    struct stat info{};
     const bool folder = descriptor_ >= 0 && ::fstat(descriptor_, &info) == 0 && S_ISDIR(info.st_mode);
     if (folder) ::close(descriptor_), descriptor_ = -1, errno = EISDIR;
     if (descriptor_ < 0) fail(std::strerror(errno));
@@ -70,7 +70,8 @@ class Decoder : public ByteSource {
   }
   void consume(std::size_t left) { begin_ = end_ - left; }
   [[noreturn]] void fail(const std::string& reason) const {
-    throw Error(ErrorKind::data, concat(file_.path().string(), " cannot be decompressed near byte ", file_.position(), ": ", reason),
+    throw Error(ErrorKind::data,
+                concat(file_.path().string(), " cannot be decompressed near byte ", file_.position(), ": ", reason),
                 "The file is damaged or was not fetched completely.");
   }
 
@@ -101,8 +102,10 @@ class GzipSource : public Decoder {
       stream_.avail_in = static_cast<uInt>(data.size());
       const int code = inflate(&stream_, Z_NO_FLUSH);
       consume(stream_.avail_in);
-      if (code == Z_STREAM_END) inside_ = false;
-      else if (code != Z_OK && code != Z_BUF_ERROR) fail(stream_.msg != nullptr ? stream_.msg : "not gzip data");
+      if (code == Z_STREAM_END)
+        inside_ = false;
+      else if (code != Z_OK && code != Z_BUF_ERROR)
+        fail(stream_.msg != nullptr ? stream_.msg : "not gzip data");
     }
     return size - stream_.avail_out;
   }
@@ -133,7 +136,8 @@ class XzSource : public Decoder {
         done_ = true;
         break;
       }
-      if (code == LZMA_BUF_ERROR || (code == LZMA_OK && data.empty() && stream_.avail_out == size)) fail("it is cut off");
+      if (code == LZMA_BUF_ERROR || (code == LZMA_OK && data.empty() && stream_.avail_out == size))
+        fail("it is cut off");
       if (code == LZMA_FORMAT_ERROR) fail("not xz data");
       if (code == LZMA_MEMLIMIT_ERROR) fail("it needs more than 1 GiB of memory to decompress");
       if (code != LZMA_OK) fail("its data is damaged");

@@ -40,7 +40,8 @@ ByteTable::ByteTable(const TokenizerModel& model) : unknown_(model.unknown_id())
       case PieceType::user_defined: {
         const bool marked = text.starts_with(kMark);
         if (marked) text.remove_prefix(kMark.size());
-        CADDIE_CHECK(text.size() < 32768, ErrorKind::data, "piece ", bytes_.size(), " of the tokenizer is ", text.size(), " bytes long");
+        CADDIE_CHECK(text.size() < 32768, ErrorKind::data, "piece ", bytes_.size(), " of the tokenizer is ",
+                     text.size(), " bytes long");
         bytes_.push_back(static_cast<std::int16_t>(text.size()));
         leading_space_.push_back(marked ? 1 : 0);
         boundary_.push_back(0);
@@ -54,7 +55,8 @@ std::int64_t ByteTable::sum(std::span<const std::uint16_t> tokens) const {
   std::int64_t total = 0;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] >= vocabulary())
-      throw Error(ErrorKind::data, concat("token ", i, " has id ", tokens[i], ", but the tokenizer has ", vocabulary(), " pieces"),
+      throw Error(ErrorKind::data,
+                  concat("token ", i, " has id ", tokens[i], ", but the tokenizer has ", vocabulary(), " pieces"),
                   "The shards were made with another tokenizer: bits per byte cannot be told. Check data.tokenizer.");
     if (i > 0) total += target_bytes(tokens[i - 1], tokens[i]);
   }

@@ -28,7 +28,7 @@ class CADDIE_API ByteTable {
   const std::vector<std::int16_t>& bytes() const { return bytes_; }
   const std::vector<std::uint8_t>& leading_space() const { return leading_space_; }  // 1: the piece starts with U+2581
   const std::vector<std::uint8_t>& boundary() const { return boundary_; }            // 1: control, unknown or unused
-  std::int64_t unknown() const { return unknown_; }  // the id of the unknown piece
+  std::int64_t unknown() const { return unknown_; }                                  // the id of the unknown piece
   const std::string& tokenizer_sha256() const { return tokenizer_sha256_; }
 
   // Bytes of `target` after `previous`. Both must be below vocabulary().

@@ -1,6 +1,7 @@
 #include "core/data/encode_pool.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "caddie/error.h"
 
@@ -43,6 +44,8 @@ std::unique_ptr<EncodeBatch> EncodePool::take() {
 }
 
 void EncodePool::work() {
+  std::optional<BpeEncoder> encoder;
+  if (tokenizer_.tables()) encoder.emplace(tokenizer_.tables());
   while (true) {
     EncodeBatch* batch = nullptr;
     {
@@ -54,7 +57,7 @@ void EncodePool::work() {
     }
     std::exception_ptr failure;
     try {
-      for (EncodedDocument& document : batch->documents) encode(document);
+      for (EncodedDocument& document : batch->documents) encode(document, encoder ? &*encoder : nullptr);
     } catch (...) {
       failure = std::current_exception();
     }
@@ -67,10 +70,18 @@ void EncodePool::work() {
   }
 }
 
-void EncodePool::encode(EncodedDocument& document) const {
-  if (document.normalize) document.normalized = normalizer_.normalize(document.text);
+void EncodePool::encode(EncodedDocument& document, BpeEncoder* encoder) const {
+  if (!document.normalize) return;
+  document.normalized = normalizer_.normalize(document.text, true);
+  std::vector<std::int32_t> ids;
+  if (document.encode) {
+    if (encoder != nullptr)
+      encoder->encode_normalized(document.normalized, ids);
+    else
+      ids = tokenizer_.encode_by_library(document.text);
+  }
+  if (document.normalized.starts_with(' ')) document.normalized.erase(0, 1);  // not counted, see Normalizer
   if (!document.encode) return;
-  const std::vector<std::int32_t> ids = tokenizer_.encode(document.text);
   document.tokens.reserve(ids.size() + 1);
   document.tokens.push_back(static_cast<std::uint16_t>(bos_));
   for (const std::int32_t id : ids) {
@@ -82,8 +93,9 @@ void EncodePool::encode(EncodedDocument& document) const {
   const auto bytes = static_cast<std::int64_t>(document.normalized.size());
   if (document.table_bytes > bytes || (document.unknown_tokens == 0 && document.table_bytes != bytes))
     throw Error(ErrorKind::data,
-                concat("this tokenizer's pieces stand for ", document.table_bytes, " bytes of a document whose normalized text has ", bytes,
-                       ": '", document.normalized.substr(0, 60), "...'"),
+                concat("this tokenizer's pieces stand for ", document.table_bytes,
+                       " bytes of a document whose normalized text has ", bytes, ": '",
+                       document.normalized.substr(0, 60), "...'"),
                 "Bits per byte would be wrong with it. Pieces of several spaces are a known cause; train one without "
                 "(caddie tokenizer train).");
 }

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/data/bpe_encoder.h"
 #include "core/data/byte_table.h"
 #include "core/data/tokenizer.h"
 
@@ -46,7 +47,7 @@ class EncodePool {
 
  private:
   void work();
-  void encode(EncodedDocument& document) const;
+  void encode(EncodedDocument& document, BpeEncoder* encoder) const;
   const Tokenizer& tokenizer_;
   const Normalizer normalizer_;
   const ByteTable table_;

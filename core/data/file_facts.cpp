@@ -31,8 +31,8 @@ fs::path memory_file() {
 
 // What a file is as long as nobody writes to it.
 std::string stamp(const struct stat& info) {
-  return concat(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec, ":",
-                info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec);
+  return concat(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec,
+                ":", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec);
 }
 
 Json load_memory() {
@@ -77,7 +77,7 @@ std::vector<ShardFacts> shard_facts(const std::vector<fs::path>& shards, int thr
   Json memory = load_memory();
   for (std::size_t i = 0; i < shards.size(); ++i) {
     facts[i].tokens = check_shard(shards[i]);
-    struct stat info {};
+    struct stat info{};
     if (::stat(shards[i].c_str(), &info) == 0 && info.st_size >= kRememberBytes) stamps[i] = stamp(info);
     const auto found = stamps[i].empty() ? memory.end() : memory.find(stamps[i]);
     if (found != memory.end() && found->is_object() && found->contains("sha256") && found->contains("max_id")) {
@@ -103,7 +103,9 @@ std::vector<ShardFacts> shard_facts(const std::vector<fs::path>& shards, int thr
     }
   };
   std::vector<std::thread> pool;
-  for (std::size_t t = 1; t < std::min<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), unknown.size()); ++t) pool.emplace_back(work);
+  for (std::size_t t = 1; t < std::min<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), unknown.size());
+       ++t)
+    pool.emplace_back(work);
   work();
   for (std::thread& thread : pool) thread.join();
   if (failure) std::rethrow_exception(failure);

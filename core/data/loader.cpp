@@ -15,7 +15,7 @@ namespace caddie::data {
 struct SequentialLoader::Impl {
   LoaderSettings settings;
   TokenStream stream;
-  std::int64_t slice_tokens;  // L + 1
+  std::int64_t slice_tokens;   // L + 1
   std::int64_t delivered = 0;  // this rank's slices that next() returned
 
   // The background thread and what it shares, under `mutex`.
@@ -57,8 +57,9 @@ struct SequentialLoader::Impl {
     if (settings.vocabulary > 0)
       for (std::int64_t i = 0; i < slice_tokens; ++i)
         if (values[i] >= settings.vocabulary)
-          throw Error(ErrorKind::data, concat("id ", values[i], " at ", stream.locate(first + i), " is outside the vocabulary of ",
-                                              settings.vocabulary, " pieces"),
+          throw Error(ErrorKind::data,
+                      concat("id ", values[i], " at ", stream.locate(first + i), " is outside the vocabulary of ",
+                             settings.vocabulary, " pieces"),
                       "The shard was made with another tokenizer, or is damaged (caddie data verify).");
     const std::int64_t rows = (slice_tokens - 1) / settings.sequence;
     return {tokens.slice(0, 0, slice_tokens - 1).view({rows, settings.sequence}),
@@ -98,11 +99,13 @@ struct SequentialLoader::Impl {
 SequentialLoader::SequentialLoader(LoaderSettings settings) {
   const auto& s = settings;
   CADDIE_CHECK(s.sequence > 0 && s.tokens_per_step > 0 && s.micro_batches > 0, ErrorKind::usage,
-               "train.sequence, train.tokens_per_step and train.micro_batches must be positive: ", s.sequence, ", ", s.tokens_per_step,
-               ", ", s.micro_batches);
+               "train.sequence, train.tokens_per_step and train.micro_batches must be positive: ", s.sequence, ", ",
+               s.tokens_per_step, ", ", s.micro_batches);
   CADDIE_CHECK(s.world > 0 && s.rank >= 0 && s.rank < s.world && s.micro_batches % s.world == 0, ErrorKind::usage,
-               "train.micro_batches=", s.micro_batches, " cannot be dealt to ", s.world, " ranks: it must be a multiple");
-  CADDIE_CHECK(s.tokens_per_step % (s.micro_batches * s.sequence) == 0, ErrorKind::usage, "train.tokens_per_step=", s.tokens_per_step,
+               "train.micro_batches=", s.micro_batches, " cannot be dealt to ", s.world,
+               " ranks: it must be a multiple");
+  CADDIE_CHECK(s.tokens_per_step % (s.micro_batches * s.sequence) == 0, ErrorKind::usage,
+               "train.tokens_per_step=", s.tokens_per_step,
                " must be a multiple of train.micro_batches x train.sequence = ", s.micro_batches, " x ", s.sequence);
   impl_ = std::make_unique<Impl>(std::move(settings));
   CADDIE_CHECK(impl_->stream.size() >= 2, ErrorKind::data, "the training shards hold ", impl_->stream.size(),
@@ -130,9 +133,10 @@ void SequentialLoader::save(StateWriter& writer) const {
 void SequentialLoader::load(const StateReader& reader) {
   const auto number = [&](const char* name) { return static_cast<std::int64_t>(reader.number(name)); };
   const std::int64_t slices = number("slices");
-  CADDIE_CHECK(number("slice_tokens") == impl_->slice_tokens && number("ring_tokens") == impl_->stream.size(), ErrorKind::data,
-               "the saved position belongs to other data: slices of ", number("slice_tokens"), " tokens from ", number("ring_tokens"),
-               ", here slices of ", impl_->slice_tokens, " from ", impl_->stream.size());
+  CADDIE_CHECK(number("slice_tokens") == impl_->slice_tokens && number("ring_tokens") == impl_->stream.size(),
+               ErrorKind::data, "the saved position belongs to other data: slices of ", number("slice_tokens"),
+               " tokens from ", number("ring_tokens"), ", here slices of ", impl_->slice_tokens, " from ",
+               impl_->stream.size());
   CADDIE_CHECK(slices >= 0 && slices % impl_->settings.world == 0, ErrorKind::data, "a saved position of ", slices,
                " slices does not fit ", impl_->settings.world, " ranks");
   impl_->stop();

@@ -1,5 +1,6 @@
-// Batches of training tokens in the reference's order: the shards are one ring, and every slice of a step takes the next
-// (L + 1) tokens of it, L = tokens_per_step / slices. A background thread prepares them ahead. Reference section 1.
+// Batches of training tokens in the reference's order: the shards are one ring, and every slice of a step takes the
+// next (L + 1) tokens of it, L = tokens_per_step / slices. A background thread prepares them ahead. Reference
+// section 1.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -19,12 +20,13 @@ struct LoaderSettings {
   std::vector<std::filesystem::path> shards;
   std::int64_t sequence = 0;
   std::int64_t tokens_per_step = 0;
-  // Slices of a step over all ranks (train.micro_batches): the data does not depend on the world size, which divides it.
+  // Slices of a step over all ranks (train.micro_batches): the data does not depend on the world size, which divides
+  // it.
   std::int64_t micro_batches = 1;
   int rank = 0, world = 1;
   std::int64_t vocabulary = 0;  // ids at or above it are an Error(data) naming shard and position; 0: not checked
   at::Device device = at::kCPU;
-  int ahead = 4;                // batches prepared in advance; 0: made when asked for
+  int ahead = 4;  // batches prepared in advance; 0: made when asked for
 };
 
 class CADDIE_API SequentialLoader : public BatchSource {
@@ -32,8 +34,8 @@ class CADDIE_API SequentialLoader : public BatchSource {
   explicit SequentialLoader(LoaderSettings settings);
   ~SequentialLoader() override;
 
-  // This rank's next slice: inputs and targets int64 [L / sequence, sequence] on the device. Slice i of a step belongs to
-  // rank i mod world; a rank calls it micro_batches / world times a step.
+  // This rank's next slice: inputs and targets int64 [L / sequence, sequence] on the device. Slice i of a step belongs
+  // to rank i mod world; a rank calls it micro_batches / world times a step.
   Batch next() override;
   // The position after the last batch that next() returned. It does not depend on rank and world size.
   void save(StateWriter& writer) const override;

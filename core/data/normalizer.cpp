@@ -1,6 +1,6 @@
-// SentencePiece's text normalization, from its precompiled rules: a double-array trie (darts-clone layout, 32-bit units)
-// that maps byte sequences to offsets of NUL-ended replacements. Written anew so that the bytes of a normalized text are
-// counted independently of the pieces that spell it.
+// SentencePiece's text normalization, from its precompiled rules: a double-array trie (darts-clone layout, 32-bit
+// units) that maps byte sequences to offsets of NUL-ended replacements. Written anew so that the bytes of a normalized
+// text are counted independently of the pieces that spell it.
 #include <cstring>
 
 #include "caddie/error.h"
@@ -46,15 +46,41 @@ Normalizer::Normalizer(const TokenizerModel& model)
     : prefix_(model.add_dummy_prefix), remove_extra_(model.remove_extra_whitespaces) {
   for (const Piece& piece : model.pieces)
     if (piece.type == PieceType::user_defined) user_defined_.push_back(piece.text);
+  read_rules(model);
+  find_plain();
+}
+
+void Normalizer::read_rules(const TokenizerModel& model) {
   if (model.charsmap.empty()) return;
   std::uint32_t trie_bytes = 0;
   const bool sized = model.charsmap.size() >= sizeof trie_bytes;
   if (sized) std::memcpy(&trie_bytes, model.charsmap.data(), sizeof trie_bytes);
   CADDIE_CHECK(sized && trie_bytes % 4 == 0 && trie_bytes <= model.charsmap.size() - sizeof trie_bytes, ErrorKind::data,
-               "the tokenizer's normalization rules are broken (", model.charsmap.size(), " bytes, trie of ", trie_bytes, ")");
+               "the tokenizer's normalization rules are broken (", model.charsmap.size(), " bytes, trie of ",
+               trie_bytes, ")");
   trie_.resize(trie_bytes / 4);
   std::memcpy(trie_.data(), model.charsmap.data() + sizeof trie_bytes, trie_bytes);
   replacements_ = model.charsmap.substr(sizeof trie_bytes + trie_bytes);
+}
+
+void Normalizer::find_plain() {
+  std::array<bool, 256> candidate{};
+  for (int byte = 0x21; byte < 0x7F; ++byte) {
+    std::string_view ignored;
+    const char text = static_cast<char>(byte);
+    candidate[static_cast<std::size_t>(byte)] = match({&text, 1}, ignored) == 0;
+  }
+  for (const std::string& symbol : user_defined_) candidate[static_cast<unsigned char>(symbol.front())] = false;
+  // A rule that begins with two such bytes hangs below both: none of its first bytes is plain.
+  plain_ = candidate;
+  if (trie_.empty()) return;
+  for (std::size_t first = 0; first < 256; ++first)
+    for (std::size_t second = 0x21; candidate[first] && second < 0x7F; ++second) {
+      const std::size_t node = offset(trie_[0]) ^ first;
+      if (node >= trie_.size() || label(trie_[node]) != first) break;
+      const std::size_t below = node ^ offset(trie_[node]) ^ second;
+      if (below < trie_.size() && label(trie_[below]) == second) plain_[first] = false;
+    }
 }
 
 std::size_t Normalizer::match(std::string_view text, std::string_view& replacement) const {
@@ -90,7 +116,7 @@ std::size_t Normalizer::step(std::string_view text, std::string_view& part) cons
   return used == 0 ? 1 : used;
 }
 
-std::string Normalizer::normalize(std::string_view text) const {
+std::string Normalizer::normalize(std::string_view text, bool keep_first_space) const {
   std::string out;
   out.reserve(text.size() + 1);
   std::string_view part;
@@ -104,6 +130,15 @@ std::string Normalizer::normalize(std::string_view text) const {
   if (prefix_) out += ' ';
   bool after_space = remove_extra_;
   while (!text.empty()) {
+    std::size_t run = 0;
+    while (run + 1 < text.size() && plain_[static_cast<unsigned char>(text[run])] &&
+           plain_[static_cast<unsigned char>(text[run + 1])])
+      ++run;
+    if (run > 0) {
+      out += text.substr(0, run);
+      text.remove_prefix(run);
+      after_space = false;
+    }
     const std::size_t used = step(text, part);
     while (after_space && part.starts_with(' ')) part.remove_prefix(1);
     if (!part.empty()) {
@@ -122,9 +157,10 @@ std::string Normalizer::normalize(std::string_view text) const {
         break;
     }
   // A mark that stands in the text itself is spelled by the same pieces as a space.
-  for (std::size_t at = out.find(kMark); at != std::string::npos; at = out.find(kMark, at + 1)) out.replace(at, 3, 1, ' ');
+  for (std::size_t at = out.find(kMark); at != std::string::npos; at = out.find(kMark, at + 1))
+    out.replace(at, 3, 1, ' ');
   // The byte table counts no space after bos.
-  if (out.starts_with(' ')) out.erase(0, 1);
+  if (!keep_first_space && out.starts_with(' ')) out.erase(0, 1);
   return out;
 }
 

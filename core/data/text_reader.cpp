@@ -48,7 +48,11 @@ bool valid_utf8(std::string_view text) {
 }
 
 Json ReaderCounts::json() const {
-  return {{"documents", documents}, {"bytes", bytes}, {"empty", empty}, {"invalid_utf8", invalid_utf8}, {"too_long", too_long}};
+  return {{"documents", documents},
+          {"bytes", bytes},
+          {"empty", empty},
+          {"invalid_utf8", invalid_utf8},
+          {"too_long", too_long}};
 }
 
 std::string ReaderCounts::summary() const {
@@ -65,10 +69,13 @@ std::string ReaderCounts::summary() const {
 // One open file: lines of bounded length.
 struct TextReader::Input {
   Input(const fs::path& path, std::int64_t line_limit)
-      : source(open_source(path)), format(format_of(path)), limit(static_cast<std::size_t>(line_limit)), buffer(std::size_t{1} << 18) {}
+      : source(open_source(path)),
+        format(format_of(path)),
+        limit(static_cast<std::size_t>(line_limit)),
+        buffer(std::size_t{1} << 18) {}
 
-  // The next line without its end, into `line`. Of a line longer than the limit only a part is kept, `long_line` is set,
-  // and the rest is passed over.
+  // The next line without its end, into `line`. Of a line longer than the limit only a part is kept, `long_line` is
+  // set, and the rest is passed over.
   bool next_line(std::string& line, bool& long_line) {
     line.clear();
     long_line = false;
@@ -83,8 +90,10 @@ struct TextReader::Input {
       const char* from = buffer.data() + begin;
       const auto* newline = static_cast<const char*>(std::memchr(from, '\n', end - begin));
       const std::size_t size = newline != nullptr ? static_cast<std::size_t>(newline - from) : end - begin;
-      if (line.size() + size <= limit) line.append(from, size);
-      else long_line = true;
+      if (line.size() + size <= limit)
+        line.append(from, size);
+      else
+        long_line = true;
       begin += size + (newline != nullptr ? 1 : 0);
       if (newline != nullptr) break;
     }
@@ -100,7 +109,8 @@ struct TextReader::Input {
   std::int64_t number = 0;  // of the last line, from 1
 };
 
-TextReader::TextReader(std::vector<fs::path> files, ReaderSettings settings) : files_(std::move(files)), settings_(settings) {
+TextReader::TextReader(std::vector<fs::path> files, ReaderSettings settings)
+    : files_(std::move(files)), settings_(settings) {
   for (const fs::path& file : files_) {
     format_of(file);
     std::error_code code;
@@ -119,7 +129,8 @@ double TextReader::fraction() const {
 
 void TextReader::pass_over(std::int64_t& counter, std::int64_t line, const std::string& what) {
   const std::string place = concat(files_[file_].string(), ":", line, ": ", what);
-  if (settings_.strict) throw Error(ErrorKind::data, place, "Without --strict such documents are passed over and counted.");
+  if (settings_.strict)
+    throw Error(ErrorKind::data, place, "Without --strict such documents are passed over and counted.");
   if (counts_.first_problem.empty()) counts_.first_problem = place;
   ++counter;
 }
@@ -137,8 +148,9 @@ TextReader::Found TextReader::next_object(std::string& document, std::int64_t& l
   if (!valid_utf8(text)) return Found::invalid_utf8;
   const Json object = Json::parse(text, nullptr, false);
   if (object.is_discarded() || !object.is_object() || !object.contains("text") || !object["text"].is_string())
-    throw Error(ErrorKind::data, concat(files_[file_].string(), ":", line, ": not a JSON object with a string field \"text\": ",
-                                        text.substr(0, 60), text.size() > 60 ? "..." : ""),
+    throw Error(ErrorKind::data,
+                concat(files_[file_].string(), ":", line, ": not a JSON object with a string field \"text\": ",
+                       text.substr(0, 60), text.size() > 60 ? "..." : ""),
                 "A .jsonl file has one document a line: {\"text\": \"...\"}. The file may be damaged or cut off.");
   document = object["text"].get<std::string>();
   return Found::document;
@@ -172,13 +184,16 @@ bool TextReader::next(std::string& document) {
       if (file_ == files_.size()) return false;
       // A JSON line has quotes, escapes and other fields around the text.
       const std::int64_t limit = settings_.max_document_bytes;
-      input_ = std::make_unique<Input>(files_[file_], format_of(files_[file_]) == Format::jsonl ? 2 * limit + 65536 : limit);
+      input_ =
+          std::make_unique<Input>(files_[file_], format_of(files_[file_]) == Format::jsonl ? 2 * limit + 65536 : limit);
     }
     document.clear();
     std::int64_t line = 0;
     Found found = input_->format == Format::jsonl ? next_object(document, line) : next_paragraph(document, line);
-    if (found == Found::document && static_cast<std::int64_t>(document.size()) > settings_.max_document_bytes) found = Found::too_long;
-    if (found == Found::document && std::all_of(document.begin(), document.end(), [](unsigned char c) { return c <= ' '; }))
+    if (found == Found::document && static_cast<std::int64_t>(document.size()) > settings_.max_document_bytes)
+      found = Found::too_long;
+    if (found == Found::document &&
+        std::all_of(document.begin(), document.end(), [](unsigned char c) { return c <= ' '; }))
       found = Found::empty;
     switch (found) {
       case Found::document:

@@ -1,8 +1,8 @@
 // Documents out of text files, one at a time, in bounded memory:
 //   .txt, .text, .md  documents are separated by blank lines (or a file is one document: `whole_files`)
 //   .jsonl            one object a line, its string field "text" is the document
-// and .gz, .xz, .zst of these, read as streams. Invalid UTF-8, empty and too long documents are passed over and counted,
-// or errors with `strict`. A broken or cut off file is always an Error(data) naming file and line.
+// and .gz, .xz, .zst of these, read as streams. Invalid UTF-8, empty and too long documents are passed over and
+// counted, or errors with `strict`. A broken or cut off file is always an Error(data) naming file and line.
 #pragma once
 
 #include <cstdint>

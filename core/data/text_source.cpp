@@ -38,8 +38,12 @@ std::vector<TextDocument> synthetic_documents() {
 Json identity(const std::string& source, const std::vector<TextDocument>& documents, const DataSettings& settings) {
   Sha256 all;
   for (const std::string& hash : hashes(documents)) all.update(hash);
-  return {{"text", source}, {"sha256", all.hex()}, {"documents", documents.size()}, {"holdout", settings.holdout},
-          {"vocabulary", settings.vocabulary}, {"rule", kTextRule}};
+  return {{"text", source},
+          {"sha256", all.hex()},
+          {"documents", documents.size()},
+          {"holdout", settings.holdout},
+          {"vocabulary", settings.vocabulary},
+          {"rule", kTextRule}};
 }
 
 }  // namespace
@@ -51,7 +55,8 @@ std::vector<TextDocument> load_documents(const DataSettings& settings, std::stri
   if (settings.text == "bible-kjv") {
     std::optional<std::vector<Chapter>> chapters = find_bible();
     if (!chapters) {
-      log::warning("the text bible-kjv is not on this machine (apt-get install bible-kjv): generated text is used in its place");
+      log::warning(
+          "the text bible-kjv is not on this machine (apt-get install bible-kjv): generated text is used in its place");
       source = "synthetic";
       return synthetic_documents();
     }
@@ -71,7 +76,8 @@ std::vector<bool> choose_held_out(const std::vector<TextDocument>& documents, do
   const std::vector<std::string> hash = hashes(documents);
   std::vector<std::size_t> order(documents.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return hash[a] != hash[b] ? hash[a] < hash[b] : a < b; });
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return hash[a] != hash[b] ? hash[a] < hash[b] : a < b; });
   std::map<std::string, std::int64_t> left;
   for (const TextDocument& document : documents) ++left[document.group];
   auto wanted = std::max<std::int64_t>(1, std::llround(share * static_cast<double>(documents.size())));
@@ -99,15 +105,17 @@ Json text_key(const DataSettings& settings) {
 void write_text_data(const DataSettings& settings, const fs::path& folder, int threads) {
   std::string source;
   const std::vector<TextDocument> documents = load_documents(settings, source);
-  CADDIE_CHECK(documents.size() >= kFewestDocuments, ErrorKind::data, "the text '", settings.text, "' has ", documents.size(),
-               " documents, expected at least ", kFewestDocuments, " (documents of a .txt file are separated by blank lines)");
+  CADDIE_CHECK(documents.size() >= kFewestDocuments, ErrorKind::data, "the text '", settings.text, "' has ",
+               documents.size(), " documents, expected at least ", kFewestDocuments,
+               " (documents of a .txt file are separated by blank lines)");
   const std::vector<bool> held = choose_held_out(documents, settings.holdout);
   // Training documents in the order of their hashes: the loader reads in order, and a short run should see all kinds of
   // text. Validation keeps the text's own order.
   const std::vector<std::string> hash = hashes(documents);
   std::vector<std::size_t> order, validation;
   for (std::size_t i = 0; i < documents.size(); ++i) (held[i] ? validation : order).push_back(i);
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return hash[a] != hash[b] ? hash[a] < hash[b] : a < b; });
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return hash[a] != hash[b] ? hash[a] < hash[b] : a < b; });
   CADDIE_CHECK(!order.empty(), ErrorKind::usage, "data.holdout=", settings.holdout, " leaves no document to train on");
 
   TokenizerTraining training;
@@ -140,7 +148,8 @@ void write_text_data(const DataSettings& settings, const fs::path& folder, int t
                             is_validation = held[order[at++]];
                             return true;
                           },
-                          {}, {}};
+                          {},
+                          {}};
   tokenize_feed(feed, Tokenizer(model, "the trained tokenizer"), out, identity(source, documents, settings));
 }
 

@@ -23,7 +23,11 @@ constexpr std::size_t kBatchDocuments = 1024;
 struct Counts {
   std::int64_t documents = 0, tokens = 0, bytes = 0, text_bytes = 0, unknown_tokens = 0;
   Json json() const {
-    return {{"documents", documents}, {"tokens", tokens}, {"bytes", bytes}, {"text_bytes", text_bytes}, {"unknown_tokens", unknown_tokens}};
+    return {{"documents", documents},
+            {"tokens", tokens},
+            {"bytes", bytes},
+            {"text_bytes", text_bytes},
+            {"unknown_tokens", unknown_tokens}};
   }
   static Counts from(const Json& j) {
     return {j.at("documents"), j.at("tokens"), j.at("bytes"), j.at("text_bytes"), j.at("unknown_tokens")};
@@ -78,12 +82,14 @@ class Part {
  private:
   std::string file_name() const {
     const std::string number = std::to_string(shards_.size());
-    return concat(settings_.prefix, name_, "_", std::string(6 - std::min<std::size_t>(6, number.size()), '0'), number, ".bin");
+    return concat(settings_.prefix, name_, "_", std::string(6 - std::min<std::size_t>(6, number.size()), '0'), number,
+                  ".bin");
   }
   void finish_shard() {
     writer_->commit();
     const std::string file = file_name();
-    shards_.push_back({{"file", file}, {"tokens", writer_->tokens()}, {"sha256", sha256_file(settings_.output / file)}});
+    shards_.push_back(
+        {{"file", file}, {"tokens", writer_->tokens()}, {"sha256", sha256_file(settings_.output / file)}});
     writer_.reset();
     kept_ = counts_;
     kept_offset_ = offset_;
@@ -121,8 +127,8 @@ Json part_json(const Part& part) {
 }
 
 void check_settings(const TokenizeSettings& s) {
-  CADDIE_CHECK(s.shard_tokens > 0 && s.shard_tokens < (std::int64_t{1} << 31), ErrorKind::usage, "a shard of ", s.shard_tokens,
-               " tokens is not possible: 1 to 2147483647 are");
+  CADDIE_CHECK(s.shard_tokens > 0 && s.shard_tokens < (std::int64_t{1} << 31), ErrorKind::usage, "a shard of ",
+               s.shard_tokens, " tokens is not possible: 1 to 2147483647 are");
   CADDIE_CHECK(s.validation_documents >= 0 && s.validation_share >= 0 && s.validation_share < 1, ErrorKind::usage,
                "the validation part must be 0 or more documents, or a share from 0 to below 1");
   CADDIE_CHECK(s.validation_documents == 0 || s.validation_share == 0, ErrorKind::usage,
@@ -137,7 +143,8 @@ bool held_out(std::string_view document, double share) {
   return std::ldexp(static_cast<double>(std::strtoull(digits.c_str(), nullptr, 16)), -52) < share;
 }
 
-Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokenizer, const TokenizeSettings& settings, const Json& identity) {
+Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokenizer, const TokenizeSettings& settings,
+                   const Json& identity) {
   check_settings(settings);
   make_directories(settings.output);
   const fs::path sidecar = settings.output / kSidecar, progress_file = settings.output / kProgressFile;
@@ -191,7 +198,8 @@ Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokenizer, const T
   std::int64_t index[2] = {0, 0};
   for (bool more = true; more;) {
     auto batch = std::make_unique<EncodeBatch>();
-    while (batch->text_bytes < static_cast<std::size_t>(settings.batch_bytes) && batch->documents.size() < kBatchDocuments) {
+    while (batch->text_bytes < static_cast<std::size_t>(settings.batch_bytes) &&
+           batch->documents.size() < kBatchDocuments) {
       EncodedDocument document;
       more = feed.next(document.text, document.validation);
       if (!more) break;
@@ -208,10 +216,14 @@ Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokenizer, const T
   }
   train->finish();
   validation->finish();
-  CADDIE_CHECK(train->counts().documents + validation->counts().documents > 0, ErrorKind::data, "there is no document in the input");
+  CADDIE_CHECK(train->counts().documents + validation->counts().documents > 0, ErrorKind::data,
+               "there is no document in the input");
   for (auto& text : texts)
     if (text) text->commit();
-  Json made = {{"caddie_dataset", 1}, {"made_by", what}, {"tokenizer", what["tokenizer"]}, {"train", part_json(*train)},
+  Json made = {{"caddie_dataset", 1},
+               {"made_by", what},
+               {"tokenizer", what["tokenizer"]},
+               {"train", part_json(*train)},
                {"validation", part_json(*validation)}};
   made["validation"]["text_sha256"] = validation_text.hex();
   if (feed.counts) made["reader"] = feed.counts();
@@ -221,15 +233,18 @@ Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokenizer, const T
   return made;
 }
 
-Json tokenize_files(const std::vector<fs::path>& inputs, const fs::path& tokenizer_path, const TokenizeSettings& settings) {
+Json tokenize_files(const std::vector<fs::path>& inputs, const fs::path& tokenizer_path,
+                    const TokenizeSettings& settings) {
   const std::string serialized = read_text(tokenizer_path);
   const Tokenizer tokenizer(serialized, tokenizer_path.string());
   TextReader reader(inputs, settings.reader);
   std::int64_t number = 0;
   const DocumentFeed feed{[&](std::string& text, bool& validation) {
                             if (!reader.next(text)) return false;
-                            validation = settings.validation_documents > 0 ? number < settings.validation_documents
-                                                                           : settings.validation_share > 0 && held_out(text, settings.validation_share);
+                            validation =
+                                settings.validation_documents > 0
+                                    ? number < settings.validation_documents
+                                    : settings.validation_share > 0 && held_out(text, settings.validation_share);
                             ++number;
                             return true;
                           },
@@ -262,8 +277,8 @@ Json verify_dataset(const fs::path& folder) {
     const fs::path model = folder / "tokenizer.model";
     const ByteTable table = ByteTable::from_file(model);
     const std::string expected = made.at("tokenizer").at("sha256");
-    CADDIE_CHECK(table.tokenizer_sha256() == expected, ErrorKind::data, model.string(), " has SHA-256 ", table.tokenizer_sha256(), ", expected ",
-                 expected);
+    CADDIE_CHECK(table.tokenizer_sha256() == expected, ErrorKind::data, model.string(), " has SHA-256 ",
+                 table.tokenizer_sha256(), ", expected ", expected);
     for (const char* name : {"train", "validation"}) {
       std::int64_t tokens = 0, bytes = 0;
       std::uint16_t last = 0;
@@ -272,17 +287,18 @@ Json verify_dataset(const fs::path& folder) {
         const fs::path path = folder / entry.at("file").get<std::string>();
         const Shard shard(path);
         const auto count = static_cast<std::int64_t>(shard.tokens().size());
-        CADDIE_CHECK(count == entry.at("tokens").get<std::int64_t>(), ErrorKind::data, path.string(), " has ", count, " tokens, expected ",
-                     entry.at("tokens").dump());
+        CADDIE_CHECK(count == entry.at("tokens").get<std::int64_t>(), ErrorKind::data, path.string(), " has ", count,
+                     " tokens, expected ", entry.at("tokens").dump());
         const std::string hash = sha256_file(path);
-        CADDIE_CHECK(hash == entry.at("sha256").get<std::string>(), ErrorKind::data, path.string(), " has SHA-256 ", hash, ", expected ",
-                     entry.at("sha256").get<std::string>());
+        CADDIE_CHECK(hash == entry.at("sha256").get<std::string>(), ErrorKind::data, path.string(), " has SHA-256 ",
+                     hash, ", expected ", entry.at("sha256").get<std::string>());
         bytes += table.sum(shard.tokens());
         if (tokens > 0 && count > 0) bytes += table.target_bytes(last, shard.tokens().front());
         if (count > 0) last = shard.tokens().back();
         tokens += count;
       }
-      CADDIE_CHECK(tokens == made.at(name).at("tokens").get<std::int64_t>() && bytes == made.at(name).at("bytes").get<std::int64_t>(),
+      CADDIE_CHECK(tokens == made.at(name).at("tokens").get<std::int64_t>() &&
+                       bytes == made.at(name).at("bytes").get<std::int64_t>(),
                    ErrorKind::data, sidecar.string(), " promises ", made.at(name).at("tokens").dump(), " tokens and ",
                    made.at(name).at("bytes").dump(), " bytes of ", name, ", the shards hold ", tokens, " and ", bytes);
       checked[name] = {{"shards", made.at(name).at("shards").size()}, {"tokens", tokens}, {"bytes", bytes}};

@@ -1,5 +1,5 @@
-// SentencePiece (libsentencepiece): text to ids and back, and the training of a tokenizer with the reference's settings.
-// The only room that knows the library. Reference section 1.
+// SentencePiece (libsentencepiece): text to ids and back, and the training of a tokenizer with the reference's
+// settings. The only room that knows the library. Reference section 1.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,8 @@
 
 namespace caddie::data {
 
+class BpeTables;
+
 inline constexpr std::int32_t kBos = 1;  // the reference's ids: pad 0, bos 1, eos 2, unknown 3
 
 class CADDIE_API Tokenizer {
@@ -25,8 +27,13 @@ class CADDIE_API Tokenizer {
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
-  // Pieces of the text, without bos. Safe to call from several threads.
+  // Pieces of the text, without bos. Safe to call from several threads, one at a time; those that encode much have a
+  // BpeEncoder each (bpe_encoder.h).
   std::vector<std::int32_t> encode(std::string_view text) const;
+  // The same by the library alone: the oracle, and the way for models that are not plain BPE.
+  std::vector<std::int32_t> encode_by_library(std::string_view text) const;
+  // What encoders share; null if the model is not plain BPE.
+  const std::shared_ptr<const BpeTables>& tables() const;
   // bos and the pieces: one document.
   std::vector<std::int32_t> encode_document(std::string_view text) const;
   std::string decode(const std::vector<std::int32_t>& ids) const;
@@ -45,7 +52,7 @@ class CADDIE_API Tokenizer {
 
 struct TokenizerTraining {
   std::int64_t vocabulary = 1024;
-  double character_coverage = 0.999;    // of the reference; rarer characters are spelled in bytes
+  double character_coverage = 0.999;  // of the reference; rarer characters are spelled in bytes
   bool byte_fallback = true;
   std::string normalization = "nmt_nfkc";
   // Fewer pieces than asked for (a short text) is an error; off: the tokenizer is smaller.

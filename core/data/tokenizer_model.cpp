@@ -127,8 +127,9 @@ TokenizerModel parse_tokenizer_model(std::string_view serialized, const std::str
     }
   }
   if (model.pieces.empty() || model.unknown_id() < 0)
-    throw Error(ErrorKind::data, concat(where, " is not a SentencePiece model (", model.pieces.size(), " pieces, ",
-                                        model.unknown_id() < 0 ? "no unknown piece" : "one unknown piece", ")"),
+    throw Error(ErrorKind::data,
+                concat(where, " is not a SentencePiece model (", model.pieces.size(), " pieces, ",
+                       model.unknown_id() < 0 ? "no unknown piece" : "one unknown piece", ")"),
                 "A tokenizer is a .model file as SentencePiece writes it; caddie tokenizer train makes one.");
   if (model.pieces.size() > 65536)
     throw Error(ErrorKind::data, concat(where, " has ", model.pieces.size(), " pieces; a shard holds ids below 65536"));

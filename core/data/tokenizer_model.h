@@ -2,6 +2,7 @@
 // library; encoding is tokenizer.h's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -29,7 +30,7 @@ struct CADDIE_API TokenizerModel {
   std::string normalization;  // "nmt_nfkc", "identity", ...
   std::string charsmap;       // precompiled replacement rules; empty: none
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
-  std::string sha256;         // of the serialized model
+  std::string sha256;  // of the serialized model
 
   CADDIE_API std::int64_t count(PieceType type) const;
   std::int64_t unknown_id() const;  // -1: none
@@ -44,15 +45,19 @@ class CADDIE_API Normalizer {
  public:
   explicit Normalizer(const TokenizerModel& model);  // keeps a copy of the rules
   // A document as its pieces will spell it and the byte table counts it: U+2581 is a space, one space at the very start
-  // (a dummy prefix) is left out. Bytes that are not UTF-8 become U+FFFD.
-  std::string normalize(std::string_view text) const;
+  // (a dummy prefix) is left out unless `keep_first_space`. Bytes that are not UTF-8 become U+FFFD.
+  std::string normalize(std::string_view text, bool keep_first_space = false) const;
 
  private:
+  void read_rules(const TokenizerModel& model);
+  void find_plain();
   // Longest rule at the start of `text`: the bytes it consumes (0: no rule) and its replacement.
   std::size_t match(std::string_view text, std::string_view& replacement) const;
   // What the start of `text` becomes; returns the bytes consumed.
   std::size_t step(std::string_view text, std::string_view& part) const;
   std::vector<std::string> user_defined_;  // pass through as they are
+  // Bytes that stay as they are before another such byte: no rule begins with two of them.
+  std::array<bool, 256> plain_{};
   std::vector<std::uint32_t> trie_;
   std::string replacements_;
   bool prefix_, remove_extra_;

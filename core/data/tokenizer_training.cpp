@@ -1,5 +1,5 @@
-// Trains a SentencePiece tokenizer with the reference's settings (reference section 1), to a serialized model: nothing in
-// it depends on file names or threads, so that equal text gives an equal hash.
+// Trains a SentencePiece tokenizer with the reference's settings (reference section 1), to a serialized model: nothing
+// in it depends on file names or threads, so that equal text gives an equal hash.
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
@@ -16,8 +16,8 @@ namespace {
 // The library passes over longer sentences in silence (its default limit), so lines are cut before, at white space.
 constexpr std::size_t kSentenceBytes = 4096;
 
-// Documents with the smallest hashes, at most `limit` bytes of them, back in their order of arrival: the sample does not
-// depend on how much text follows, and never holds more than the limit and one document.
+// Documents with the smallest hashes, at most `limit` bytes of them, back in their order of arrival: the sample does
+// not depend on how much text follows, and never holds more than the limit and one document.
 class Sample {
  public:
   explicit Sample(std::int64_t limit) : limit_(limit) {}
@@ -112,27 +112,33 @@ std::unordered_map<std::string, std::string> arguments(const TokenizerTraining& 
 }  // namespace
 
 std::string train_tokenizer(const DocumentSource& documents, const TokenizerTraining& settings) {
-  CADDIE_CHECK(settings.vocabulary >= 8 && settings.vocabulary <= 65536, ErrorKind::usage, "a vocabulary of ", settings.vocabulary,
-               " pieces is not possible: 8 to 65536 are");
-  CADDIE_CHECK(settings.normalization == "nmt_nfkc" || settings.normalization == "identity" || settings.normalization == "nfkc",
-               ErrorKind::usage, "unknown normalization '", settings.normalization, "': nmt_nfkc, nfkc or identity");
+  CADDIE_CHECK(settings.vocabulary >= 8 && settings.vocabulary <= 65536, ErrorKind::usage, "a vocabulary of ",
+               settings.vocabulary, " pieces is not possible: 8 to 65536 are");
+  CADDIE_CHECK(
+      settings.normalization == "nmt_nfkc" || settings.normalization == "identity" || settings.normalization == "nfkc",
+      ErrorKind::usage, "unknown normalization '", settings.normalization, "': nmt_nfkc, nfkc or identity");
   Sample sample(settings.sample_bytes);
   std::string document;
   while (documents(document)) sample.add(std::move(document));
   const std::vector<std::string> texts = sample.take();
-  CADDIE_CHECK(std::any_of(texts.begin(), texts.end(), [](const std::string& t) { return !t.empty(); }), ErrorKind::data,
-               "there is no text to train a tokenizer on");
+  CADDIE_CHECK(std::any_of(texts.begin(), texts.end(), [](const std::string& t) { return !t.empty(); }),
+               ErrorKind::data, "there is no text to train a tokenizer on");
   Lines lines(texts);
   std::string serialized;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments(settings), &lines, &serialized);
   if (!status.ok())
-    throw Error(ErrorKind::data, concat("no tokenizer of ", settings.vocabulary, " pieces can be trained on this text: ", status.message()),
-                "The vocabulary must hold 256 byte pieces, 4 special ones and every frequent character; the text must have "
-                "enough different words for the rest.");
-  const auto pieces = static_cast<std::int64_t>(parse_tokenizer_model(serialized, "the trained tokenizer").pieces.size());
+    throw Error(
+        ErrorKind::data,
+        concat("no tokenizer of ", settings.vocabulary, " pieces can be trained on this text: ", status.message()),
+        "The vocabulary must hold 256 byte pieces, 4 special ones and every frequent character; the text must have "
+        "enough different words for the rest.");
+  const auto pieces =
+      static_cast<std::int64_t>(parse_tokenizer_model(serialized, "the trained tokenizer").pieces.size());
   if (settings.exact && pieces != settings.vocabulary)
-    throw Error(ErrorKind::data, concat("the text carries a vocabulary of ", pieces, " pieces only, ", settings.vocabulary, " were asked for"),
-                concat("Ask for at most ", pieces, " (data.vocabulary, or --vocabulary), or give more text."));
+    throw Error(
+        ErrorKind::data,
+        concat("the text carries a vocabulary of ", pieces, " pieces only, ", settings.vocabulary, " were asked for"),
+        concat("Ask for at most ", pieces, " (data.vocabulary, or --vocabulary), or give more text."));
   return serialized;
 }
 

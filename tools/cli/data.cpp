@@ -30,29 +30,31 @@ int thread_count(std::int64_t asked) {
 
 std::string grouped(std::int64_t number) {
   std::string digits = std::to_string(number);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > (number < 0 ? 1 : 0); at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > (number < 0 ? 1 : 0); at -= 3)
+    digits.insert(static_cast<std::size_t>(at), ",");
   return digits;
 }
 
 std::string row(const char* name, std::int64_t shards, std::int64_t tokens, std::int64_t bytes) {
   char line[128];
-  std::snprintf(line, sizeof line, "%-12s%8s%20s%20s%12.3f\n", name, grouped(shards).c_str(), grouped(tokens).c_str(), grouped(bytes).c_str(),
-                tokens == 0 ? 0.0 : static_cast<double>(bytes) / static_cast<double>(tokens));
+  std::snprintf(line, sizeof line, "%-12s%8s%20s%20s%12.3f\n", name, grouped(shards).c_str(), grouped(tokens).c_str(),
+                grouped(bytes).c_str(), tokens == 0 ? 0.0 : static_cast<double>(bytes) / static_cast<double>(tokens));
   return line;
 }
 constexpr char kRowHead[] = "part          shards              tokens               bytes bytes/token\n";
 
 std::string dataset_text(const fs::path& folder, const Json& made) {
   const auto hash = made.at("tokenizer").at("sha256").get<std::string>();
-  std::string text = concat(folder.string(), "\ntokenizer   ", made.at("tokenizer").at("vocabulary").dump(), " pieces, SHA-256 ", hash.substr(0, 16),
-                            "...\n\n", kRowHead);
+  std::string text = concat(folder.string(), "\ntokenizer   ", made.at("tokenizer").at("vocabulary").dump(),
+                            " pieces, SHA-256 ", hash.substr(0, 16), "...\n\n", kRowHead);
   for (const char* name : {"train", "validation"}) {
     const Json& part = made.at(name);
     text += row(name, static_cast<std::int64_t>(part.at("shards").size()), part.at("tokens"), part.at("bytes"));
   }
   const Json& validation = made.at("validation");
-  text += concat("\nvalidation text: ", grouped(validation.at("text_bytes")), " bytes certified, ", grouped(validation.at("unknown_tokens")),
-                 " unknown pieces hide ", grouped(validation.at("unknown_bytes")), " of them\n");
+  text += concat("\nvalidation text: ", grouped(validation.at("text_bytes")), " bytes certified, ",
+                 grouped(validation.at("unknown_tokens")), " unknown pieces hide ",
+                 grouped(validation.at("unknown_bytes")), " of them\n");
   return text;
 }
 
@@ -89,15 +91,17 @@ void add_info(Command& group) {
     std::vector<std::string> places;
   };
   const auto values = std::make_shared<Values>();
-  Command info_command = group.add("info", "What is in a dataset's folder, or in single shards",
-                                   "Examples:\n  caddie data info data/kjv\n  caddie data info 'data/fineweb_val_*.bin'");
+  Command info_command =
+      group.add("info", "What is in a dataset's folder, or in single shards",
+                "Examples:\n  caddie data info data/kjv\n  caddie data info 'data/fineweb_val_*.bin'");
   info_command.arguments("PLACE", values->places, "folders or shards (patterns are allowed)", true);
   info_command.run([values](const Globals& globals) { return info(values->places, globals); });
 }
 
 void add_verify(Command& group) {
   const auto folder = std::make_shared<std::string>();
-  Command command = group.add("verify", "Checks hashes, counts, ids and certified bytes of a dataset", "Example:\n  caddie data verify data/kjv");
+  Command command = group.add("verify", "Checks hashes, counts, ids and certified bytes of a dataset",
+                              "Example:\n  caddie data verify data/kjv");
   command.argument("DIR", *folder, "a folder that caddie data tokenize made");
   command.run([folder](const Globals& globals) {
     const Json checked = data::verify_dataset(*folder);
@@ -115,15 +119,17 @@ void add_tokenize(Command& group) {
   struct Values {
     std::vector<std::string> inputs;
     std::string output, tokenizer, prefix;
-    std::int64_t validation_documents = 0, shard_tokens = data::kFullShardTokens, threads = 0, max_document_bytes = 64 << 20;
+    std::int64_t validation_documents = 0, shard_tokens = data::kFullShardTokens, threads = 0,
+                 max_document_bytes = 64 << 20;
     double validation_share = 0;
     bool strict = false, whole_files = false;
   };
   const auto v = std::make_shared<Values>();
-  Command command = group.add("tokenize", "Makes token shards from .txt and .jsonl files, also .gz, .xz and .zst of them",
-                              "A .txt file holds documents separated by blank lines; a .jsonl file one {\"text\": ...} a line.\n"
-                              "An interrupted call continues when it is repeated.\n\nExample:\n"
-                              "  caddie data tokenize corpus.jsonl.xz -o data/corpus --tokenizer corpus.model --validation-share 0.01");
+  Command command = group.add(
+      "tokenize", "Makes token shards from .txt and .jsonl files, also .gz, .xz and .zst of them",
+      "A .txt file holds documents separated by blank lines; a .jsonl file one {\"text\": ...} a line.\n"
+      "An interrupted call continues when it is repeated.\n\nExample:\n"
+      "  caddie data tokenize corpus.jsonl.xz -o data/corpus --tokenizer corpus.model --validation-share 0.01");
   command.arguments("INPUT", v->inputs, "text files (patterns are allowed), in their order", true);
   command.option("-o,--output", v->output, "the folder for shards, tokenizer.model and dataset.json");
   command.option("--tokenizer", v->tokenizer, "the SentencePiece model");
@@ -137,7 +143,8 @@ void add_tokenize(Command& group) {
   command.flag("--strict", v->strict, "documents that would be passed over are errors");
   command.run([v](const Globals& globals) {
     CADDIE_CHECK(!v->output.empty(), ErrorKind::usage, "where to? Give -o DIR");
-    CADDIE_CHECK(!v->tokenizer.empty(), ErrorKind::usage, "with which tokenizer? Give --tokenizer FILE (caddie tokenizer train makes one)");
+    CADDIE_CHECK(!v->tokenizer.empty(), ErrorKind::usage,
+                 "with which tokenizer? Give --tokenizer FILE (caddie tokenizer train makes one)");
     data::TokenizeSettings settings;
     settings.output = v->output;
     settings.prefix = v->prefix;
@@ -156,27 +163,32 @@ void add_tokenize(Command& group) {
 
 void add_export_bible(Command& group) {
   const auto output = std::make_shared<std::string>();
-  Command command = group.add("export-bible", "Writes the King James Bible of Debian's package bible-kjv as text",
-                              "Chapters are separated by blank lines, their names stand on their first lines.\n\nExample:\n"
-                              "  caddie data export-bible                # to the place where runs look for it");
+  Command command =
+      group.add("export-bible", "Writes the King James Bible of Debian's package bible-kjv as text",
+                "Chapters are separated by blank lines, their names stand on their first lines.\n\nExample:\n"
+                "  caddie data export-bible                # to the place where runs look for it");
   command.option("-o,--output", *output, "the file; without it ~/.local/share/caddie/bible-kjv.txt");
   command.run([output](const Globals& globals) {
     const fs::path file = output->empty() ? data::bible_file() : fs::path(*output);
     const std::string text = data::export_bible();
     if (file.has_parent_path()) make_directories(file.parent_path());
     write_atomic(file, text);
-    print_result(globals, canonical({{"file", file.string()}, {"bytes", text.size()}, {"sha256", sha256(text)}}),
-                 concat(file.string(), "  ", grouped(static_cast<std::int64_t>(text.size())), " bytes, 1,189 chapters"));
+    print_result(
+        globals, canonical({{"file", file.string()}, {"bytes", text.size()}, {"sha256", sha256(text)}}),
+        concat(file.string(), "  ", grouped(static_cast<std::int64_t>(text.size())), " bytes, 1,189 chapters"));
     return 0;
   });
 }
 
 std::string tokenizer_text(const std::string& file, const data::TokenizerModel& model) {
   using data::PieceType;
-  return concat(file, "\npieces          ", model.pieces.size(), "\nkind            ", model.kind == data::TokenizerKind::bpe ? "BPE" : "not BPE",
-                "\nbyte pieces     ", model.count(PieceType::byte), model.byte_fallback ? " (byte fallback)" : " (no byte fallback: rare text is unknown)",
-                "\ncontrol         ", model.count(PieceType::control), "\nnormalization   ", model.normalization, "\ndummy prefix    ",
-                model.add_dummy_prefix ? "yes" : "no", "\ndigits split    ", model.split_digits ? "yes" : "no", "\nSHA-256         ", model.sha256, "\n");
+  return concat(file, "\npieces          ", model.pieces.size(), "\nkind            ",
+                model.kind == data::TokenizerKind::bpe ? "BPE" : "not BPE", "\nbyte pieces     ",
+                model.count(PieceType::byte),
+                model.byte_fallback ? " (byte fallback)" : " (no byte fallback: rare text is unknown)",
+                "\ncontrol         ", model.count(PieceType::control), "\nnormalization   ", model.normalization,
+                "\ndummy prefix    ", model.add_dummy_prefix ? "yes" : "no", "\ndigits split    ",
+                model.split_digits ? "yes" : "no", "\nSHA-256         ", model.sha256, "\n");
 }
 
 Json tokenizer_json(const std::string& file, const data::TokenizerModel& model) {
@@ -184,9 +196,17 @@ Json tokenizer_json(const std::string& file, const data::TokenizerModel& model) 
   const data::ByteTable table(model);
   std::int64_t bytes = 0, longest = 0;
   for (const std::int16_t n : table.bytes()) bytes += n, longest = std::max<std::int64_t>(longest, n);
-  return {{"file", file}, {"vocabulary", model.pieces.size()}, {"bpe", model.kind == data::TokenizerKind::bpe}, {"byte_pieces", model.count(PieceType::byte)},
-          {"byte_fallback", model.byte_fallback}, {"normalization", model.normalization}, {"add_dummy_prefix", model.add_dummy_prefix},
-          {"split_digits", model.split_digits}, {"table_bytes", bytes}, {"longest_piece_bytes", longest}, {"sha256", model.sha256}};
+  return {{"file", file},
+          {"vocabulary", model.pieces.size()},
+          {"bpe", model.kind == data::TokenizerKind::bpe},
+          {"byte_pieces", model.count(PieceType::byte)},
+          {"byte_fallback", model.byte_fallback},
+          {"normalization", model.normalization},
+          {"add_dummy_prefix", model.add_dummy_prefix},
+          {"split_digits", model.split_digits},
+          {"table_bytes", bytes},
+          {"longest_piece_bytes", longest},
+          {"sha256", model.sha256}};
 }
 
 void add_tokenizer_commands(Command& root) {
@@ -204,7 +224,8 @@ void add_tokenizer_commands(Command& root) {
   train.arguments("INPUT", v->inputs, "text files, as for caddie data tokenize", true);
   train.option("-o,--output", v->output, "the .model file");
   train.option("--vocabulary", v->training.vocabulary, "pieces");
-  train.option("--character-coverage", v->training.character_coverage, "share of the characters that get pieces of their own");
+  train.option("--character-coverage", v->training.character_coverage,
+               "share of the characters that get pieces of their own");
   train.option("--normalization", v->training.normalization, "nmt_nfkc, nfkc or identity");
   train.option("--sample-bytes", v->training.sample_bytes, "at most this much text is looked at");
   train.flag("--soft-limit", v->soft, "fewer pieces than asked for are no error");
@@ -222,7 +243,8 @@ void add_tokenizer_commands(Command& root) {
     return 0;
   });
   const auto file = std::make_shared<std::string>();
-  Command info_command = group.add("info", "Pieces, normalization and hash of a tokenizer", "Example:\n  caddie tokenizer info corpus.model");
+  Command info_command = group.add("info", "Pieces, normalization and hash of a tokenizer",
+                                   "Example:\n  caddie tokenizer info corpus.model");
   info_command.argument("FILE", *file, "a SentencePiece model");
   info_command.run([file](const Globals& globals) {
     const data::TokenizerModel model = data::read_tokenizer_model(*file);

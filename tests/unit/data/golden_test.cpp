@@ -104,6 +104,7 @@ TEST_CASE("golden encodings, and the normalizer's own count of their bytes") {
     for (const std::string text : check["settings"]["texts"]) {
       const std::vector<std::int32_t> document = tokenizer.encode_document(text);
       ids.insert(ids.end(), document.begin() + 1, document.end());
+      CHECK(tokenizer.encode_by_library(text) == std::vector<std::int32_t>(document.begin() + 1, document.end()));
       counts.push_back(static_cast<std::int64_t>(document.size()) - 1);
       bytes.push_back(table.sum(std::vector<std::uint16_t>(document.begin(), document.end())));
       if (tokenizer.model().byte_fallback && !tokenizer.model().add_dummy_prefix) {
@@ -151,7 +152,8 @@ TEST_CASE("golden loader") {
     settings.world = s["world"];
     settings.micro_batches = s["micro_steps"].get<std::int64_t>() * settings.world;
     std::vector<std::unique_ptr<SequentialLoader>> ranks;
-    for (settings.rank = 0; settings.rank < settings.world; ++settings.rank) ranks.push_back(std::make_unique<SequentialLoader>(settings));
+    for (settings.rank = 0; settings.rank < settings.world; ++settings.rank)
+      ranks.push_back(std::make_unique<SequentialLoader>(settings));
     std::vector<std::int64_t> inputs, targets;
     for (std::int64_t micro = 0; micro < s["steps"].get<std::int64_t>() * s["micro_steps"].get<std::int64_t>(); ++micro)
       for (const auto& rank : ranks) {

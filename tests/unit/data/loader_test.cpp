@@ -95,7 +95,8 @@ TEST_CASE("settings that cannot be dealt out are refused") {
   const LoaderSettings good = ring(folder, 50, 23);
   LoaderSettings settings = good;
   settings.world = 3;
-  CHECK_THAT(error_of([&] { SequentialLoader loader(settings); }).message(), Contains("micro_batches=4") && Contains("3 ranks"));
+  CHECK_THAT(error_of([&] { SequentialLoader loader(settings); }).message(),
+             Contains("micro_batches=4") && Contains("3 ranks"));
   settings = good;
   settings.tokens_per_step = 40;
   CHECK_THAT(error_of([&] { SequentialLoader loader(settings); }).message(), Contains("tokens_per_step=40"));

@@ -48,16 +48,20 @@ TEST_CASE("each way of being wrong has its own message with the found and the ex
   CHECK_THAT(message_of(folder, shard_bytes(20240521, 1, 2, 4)), Contains("magic 20240521") && Contains("20240520"));
   CHECK_THAT(message_of(folder, shard_bytes(20240520, 2, 2, 4)), Contains("version 2") && Contains("expected 1"));
   CHECK_THAT(message_of(folder, shard_bytes(20240520, 1, -5, 4)), Contains("-5 tokens"));
-  CHECK_THAT(message_of(folder, shard_bytes(20240520, 1, 3, 4)), Contains("1028 bytes") && Contains("1030") && Contains("cut off"));
-  CHECK_THAT(message_of(folder, shard_bytes(20240520, 1, 2, 5)), Contains("1029 bytes") && Contains("1028") && Contains("too long"));
+  CHECK_THAT(message_of(folder, shard_bytes(20240520, 1, 3, 4)),
+             Contains("1028 bytes") && Contains("1030") && Contains("cut off"));
+  CHECK_THAT(message_of(folder, shard_bytes(20240520, 1, 2, 5)),
+             Contains("1029 bytes") && Contains("1028") && Contains("too long"));
   CHECK_THAT(error_of([&] { Shard shard(folder / "missing.bin"); }).message(), Contains("missing.bin"));
 }
 
 TEST_CASE("patterns are resolved in name order, and nothing found names pattern and folder") {
   const Folder folder;
-  for (const char* name : {"b_000001.bin", "b_000000.bin", "a.bin"}) write_shard(folder / name, std::vector<std::uint16_t>{1});
+  for (const char* name : {"b_000001.bin", "b_000000.bin", "a.bin"})
+    write_shard(folder / name, std::vector<std::uint16_t>{1});
   const std::string base = folder.path().string();
-  CHECK(resolve_shards({base + "/b_*.bin"}) == std::vector<std::filesystem::path>{folder / "b_000000.bin", folder / "b_000001.bin"});
+  CHECK(resolve_shards({base + "/b_*.bin"}) ==
+        std::vector<std::filesystem::path>{folder / "b_000000.bin", folder / "b_000001.bin"});
   CHECK(resolve_shards({base + "/b_*.bin", base + "/*.bin"}).size() == 3);
   const Error error = error_of([&] { resolve_shards({base + "/c_*.bin"}); });
   CHECK(error.kind() == ErrorKind::data);

@@ -28,7 +28,8 @@ struct Made {
     std::string text;
     for (const std::string& document : synthetic_text(120'000)) text += document + "\n\n";
     write_atomic(folder / "text.txt", text);
-    settings = DataSettings::from_json({{"text", (folder / "text.txt").string()}, {"vocabulary", 380}, {"holdout", 0.1}});
+    settings =
+        DataSettings::from_json({{"text", (folder / "text.txt").string()}, {"vocabulary", 380}, {"holdout", 0.1}});
     fs::create_directories(folder / "stage");
     data = prepare_data(settings, folder / "stage", 2);
   }
@@ -39,7 +40,8 @@ const Made& made() {
 }
 
 DataSettings as_shards(const fs::path& folder) {
-  return DataSettings::from_json({{"train", (folder / "train_*.bin").string()}, {"validation", {(folder / "val_*.bin").string()}},
+  return DataSettings::from_json({{"train", (folder / "train_*.bin").string()},
+                                  {"validation", {(folder / "val_*.bin").string()}},
                                   {"tokenizer", (folder / "tokenizer.model").string()}});
 }
 
@@ -82,6 +84,8 @@ TEST_CASE("the stage's result opens again, moves with its folder, and is checked
   fs::copy(made().folder / "stage", folder / "moved");
   const DataSet data = open_data(folder / "moved");
   CHECK(data.identity == made().data.identity);
+  REQUIRE(data.baselines.size() == 6);
+  CHECK(data.baselines[3].bits_per_byte == made().data.baselines[3].bits_per_byte);
   CHECK(data.train.front().parent_path() == folder / "moved");
   write_atomic(folder.path() / "moved" / "val_000000.bin", "cut");
   CHECK(error_of([&] { open_data(folder / "moved"); }).kind() == ErrorKind::data);
@@ -100,7 +104,8 @@ TEST_CASE("the same text gives the same identity and key; another vocabulary ano
 
 TEST_CASE("shards with their sidecar: certified; with another tokenizer: refused") {
   const Folder folder;
-  for (const auto& entry : fs::directory_iterator(made().folder / "stage")) fs::copy(entry.path(), folder / entry.path().filename().string());
+  for (const auto& entry : fs::directory_iterator(made().folder / "stage"))
+    fs::copy(entry.path(), folder / entry.path().filename().string());
   const DataSet data = prepare_data(as_shards(folder.path()), folder.path(), 1);
   CHECK(data.identity["validation"] == made().data.identity["validation"]);
   CHECK(data_key(as_shards(folder.path())).contains("train"));
@@ -118,7 +123,8 @@ TEST_CASE("shards with their sidecar: certified; with another tokenizer: refused
         {.vocabulary = vocabulary});
   };
   write_atomic(folder / "tokenizer.model", train(380));
-  CHECK_THAT(error_of([&] { prepare_data(as_shards(folder.path()), folder.path(), 1); }).message(), Contains("not the tokenizer that made"));
+  CHECK_THAT(error_of([&] { prepare_data(as_shards(folder.path()), folder.path(), 1); }).message(),
+             Contains("not the tokenizer that made"));
   // Without a sidecar the ids themselves must fit.
   fs::remove(folder / kSidecar);
   write_atomic(folder / "tokenizer.model", train(340));
@@ -130,10 +136,11 @@ TEST_CASE("shards with their sidecar: certified; with another tokenizer: refused
 }
 
 TEST_CASE("a data section that says nothing, both or half is refused") {
-  for (const Json& section : {Json::object(), Json{{"text", "synthetic"}, {"train", "x"}}, Json{{"train", "x"}, {"tokenizer", "t"}},
-                              Json{{"text", "synthetic"}, {"holdout", 1.5}}})
+  for (const Json& section : {Json::object(), Json{{"text", "synthetic"}, {"train", "x"}},
+                              Json{{"train", "x"}, {"tokenizer", "t"}}, Json{{"text", "synthetic"}, {"holdout", 1.5}}})
     CHECK(error_of([&] { DataSettings::from_json(section); }).kind() == ErrorKind::usage);
-  const Json resolved = {{"train", nullptr}, {"validation", nullptr}, {"tokenizer", nullptr}, {"text", "bible-kjv"}, {"vocabulary", 1024}, {"holdout", 0.05}};
+  const Json resolved = {{"train", nullptr},    {"validation", nullptr}, {"tokenizer", nullptr},
+                         {"text", "bible-kjv"}, {"vocabulary", 1024},    {"holdout", 0.05}};
   CHECK(DataSettings::from_json(resolved).text == "bible-kjv");
 }
 
@@ -179,10 +186,12 @@ TEST_CASE("the Bible's chapters, where the program is installed") {
   const std::vector<Chapter> chapters = parse_bible(text, "export");
   REQUIRE(chapters.size() == 1189);
   CHECK(chapters[0].book == "Genesis");
-  CHECK_THAT(chapters[0].text, Catch::Matchers::StartsWith("In the beginning God created the heaven and the earth.\nAnd the earth"));
+  CHECK_THAT(chapters[0].text,
+             Catch::Matchers::StartsWith("In the beginning God created the heaven and the earth.\nAnd the earth"));
   CHECK(chapters[1188].book == "Revelation");
   CHECK(chapters[1188].number == 22);
-  CHECK_THAT(chapters[1188].text, Catch::Matchers::EndsWith("The grace of our Lord Jesus Christ be with you all. Amen."));
+  CHECK_THAT(chapters[1188].text,
+             Catch::Matchers::EndsWith("The grace of our Lord Jesus Christ be with you all. Amen."));
   CHECK(text.find("  ") == std::string::npos);
   std::vector<TextDocument> documents;
   for (const Chapter& chapter : chapters) documents.push_back({chapter.text, chapter.book});
@@ -204,7 +213,7 @@ TEST_CASE("compressors' bits per byte, alone and after the training text") {
   std::string training, validation;
   for (const std::string& document : synthetic_text(200'000)) training += document + "\n";
   for (const std::string& document : synthetic_text(20'000, 7)) validation += document + "\n";
-  const std::vector<Baseline> rows = validation_baselines(validation, training + validation);
+  const std::vector<Baseline> rows = validation_baselines(validation, training + validation, 3);
   REQUIRE(rows.size() == 6);
   for (const Baseline& row : rows) {
     INFO(row.name);

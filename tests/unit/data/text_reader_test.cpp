@@ -71,7 +71,8 @@ TEST_CASE("blank lines separate the documents of a text file") {
 
 TEST_CASE("JSON lines, plain and compressed, in one and in several members") {
   const Folder folder;
-  const std::string text = many_lines(), half = text.substr(0, text.find("{\"id\": 6000")), rest = text.substr(half.size());
+  const std::string text = many_lines(), half = text.substr(0, text.find("{\"id\": 6000")),
+                    rest = text.substr(half.size());
   write_atomic(folder / "a.jsonl", text);
   write_atomic(folder / "a.jsonl.gz", gzip(half) + gzip(rest));
   write_atomic(folder / "a.jsonl.xz", xz(half) + xz(rest));
@@ -88,12 +89,14 @@ TEST_CASE("JSON lines, plain and compressed, in one and in several members") {
 TEST_CASE("a compressed file that is cut off, damaged or something else is an error with its path") {
   const Folder folder;
   const std::string text = many_lines();
-  const std::vector<std::pair<const char*, std::string>> files = {{"a.jsonl.gz", gzip(text)}, {"a.jsonl.xz", xz(text)}, {"a.jsonl.zst", zstd(text)}};
+  const std::vector<std::pair<const char*, std::string>> files = {
+      {"a.jsonl.gz", gzip(text)}, {"a.jsonl.xz", xz(text)}, {"a.jsonl.zst", zstd(text)}};
   for (const auto& [name, whole] : files) {
     INFO(name);
     std::string flipped = whole;
     flipped[flipped.size() / 2] = static_cast<char>(flipped[flipped.size() / 2] ^ 0x55);
-    for (const std::string& content : {whole.substr(0, whole.size() / 2), whole.substr(0, whole.size() - 1), flipped, std::string("not compressed at all")}) {
+    for (const std::string& content : {whole.substr(0, whole.size() / 2), whole.substr(0, whole.size() - 1), flipped,
+                                       std::string("not compressed at all")}) {
       write_atomic(folder / name, content);
       const Error error = error_of([&, file = folder / name] { read(file); });
       CHECK(error.kind() == ErrorKind::data);
@@ -104,8 +107,9 @@ TEST_CASE("a compressed file that is cut off, damaged or something else is an er
 
 TEST_CASE("odd documents are passed over, counted and said; strict makes them errors") {
   const Folder folder;
-  write_atomic(folder / "a.jsonl", std::string("{\"text\": \"good\"}\n\n{\"text\": \"  \"}\n{\"text\": \"bad \xFF\"}\n{\"text\": \"") +
-                                       std::string(5000, 'x') + "\"}\n{\"text\": \"last\"}");
+  write_atomic(folder / "a.jsonl",
+               std::string("{\"text\": \"good\"}\n\n{\"text\": \"  \"}\n{\"text\": \"bad \xFF\"}\n{\"text\": \"") +
+                   std::string(5000, 'x') + "\"}\n{\"text\": \"last\"}");
   TextReader reader({folder / "a.jsonl"}, {.max_document_bytes = 1000});
   CHECK(documents(reader) == std::vector<std::string>{"good", "last"});
   CHECK(reader.counts().documents == 2);
@@ -115,7 +119,8 @@ TEST_CASE("odd documents are passed over, counted and said; strict makes them er
   CHECK(reader.counts().too_long == 1);
   CHECK_THAT(reader.counts().summary(), Contains("1 empty") && Contains("a.jsonl:3"));
   CHECK(reader.fraction() == 1.0);
-  CHECK_THAT(error_of([&] { read(folder / "a.jsonl", {.strict = true}); }).message(), Contains("a.jsonl:3: an empty document"));
+  CHECK_THAT(error_of([&] { read(folder / "a.jsonl", {.strict = true}); }).message(),
+             Contains("a.jsonl:3: an empty document"));
 }
 
 TEST_CASE("a giant line takes no memory and costs one document") {

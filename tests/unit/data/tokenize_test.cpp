@@ -94,7 +94,8 @@ TEST_CASE("the first N documents as validation") {
   const Json made = run(s);
   CHECK(made["validation"]["documents"] == 3);
   CHECK(made["validation"]["shards"][0]["file"] == "text_val_000000.bin");
-  const std::vector<std::int32_t> first = Tokenizer::from_file(corpus().tokenizer).encode_document(corpus().documents[0]);
+  const std::vector<std::int32_t> first =
+      Tokenizer::from_file(corpus().tokenizer).encode_document(corpus().documents[0]);
   const std::vector<std::uint16_t> tokens = tokens_of(folder / "out", made["validation"]);
   CHECK(std::equal(first.begin(), first.end(), tokens.begin()));
 }
@@ -115,7 +116,8 @@ TEST_CASE("an interrupted attempt goes on behind its finished shards and ends th
                               validation = held_out(text, 0.2);
                               return true;
                             },
-                            {}, {}};
+                            {},
+                            {}};
     CHECK(error_of([&] { tokenize_feed(feed, tokenizer, s, source); }).kind() == ErrorKind::interrupted);
     CHECK_FALSE(fs::exists(s.output / kSidecar));
   }
@@ -147,24 +149,28 @@ TEST_CASE("verify finds a changed token, a missing shard and a foreign tokenizer
     CHECK(error.kind() == ErrorKind::data);
     return error.message();
   };
-  CHECK_THAT(broken("token", [](const fs::path& out) {
-               std::string bytes = read_text(out / "train_000001.bin");
-               bytes[2000] = static_cast<char>(bytes[2000] ^ 1);
-               write_atomic(out / "train_000001.bin", bytes);
-             }),
+  CHECK_THAT(broken("token",
+                    [](const fs::path& out) {
+                      std::string bytes = read_text(out / "train_000001.bin");
+                      bytes[2000] = static_cast<char>(bytes[2000] ^ 1);
+                      write_atomic(out / "train_000001.bin", bytes);
+                    }),
              Contains("train_000001.bin") && Contains("SHA-256"));
-  CHECK_THAT(broken("missing", [](const fs::path& out) { fs::remove(out / "val_000000.bin"); }), Contains("val_000000.bin"));
-  CHECK_THAT(broken("tokenizer", [](const fs::path& out) {
-               std::string bytes = read_text(out / "tokenizer.model");
-               bytes.back() = static_cast<char>(bytes.back() ^ 1);
-               write_atomic(out / "tokenizer.model", bytes);
-             }),
+  CHECK_THAT(broken("missing", [](const fs::path& out) { fs::remove(out / "val_000000.bin"); }),
+             Contains("val_000000.bin"));
+  CHECK_THAT(broken("tokenizer",
+                    [](const fs::path& out) {
+                      std::string bytes = read_text(out / "tokenizer.model");
+                      bytes.back() = static_cast<char>(bytes.back() ^ 1);
+                      write_atomic(out / "tokenizer.model", bytes);
+                    }),
              Contains("tokenizer.model"));
-  CHECK_THAT(broken("sidecar", [](const fs::path& out) {
-               Json made = read_json(out / kSidecar);
-               made["validation"]["bytes"] = 1;
-               write_json(out / kSidecar, made);
-             }),
+  CHECK_THAT(broken("sidecar",
+                    [](const fs::path& out) {
+                      Json made = read_json(out / kSidecar);
+                      made["validation"]["bytes"] = 1;
+                      write_json(out / kSidecar, made);
+                    }),
              Contains("promises"));
   CHECK_THAT(error_of([&] { verify_dataset(folder.path()); }).message(), Contains("no dataset.json"));
 }
@@ -189,7 +195,8 @@ TEST_CASE("unknown pieces are counted, and their text is what the bytes lack") {
                             text = given == 0 ? odd : plain_text;
                             return given++ < 2;
                           },
-                          {}, {}};
+                          {},
+                          {}};
   const Json made = tokenize_feed(feed, tokenizer, settings(folder / "out"), "test")["validation"];
   CHECK(made["text_bytes"] == odd.size() + plain_text.size());
   CHECK(made["unknown_tokens"] == 1);
