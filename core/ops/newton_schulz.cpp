@@ -35,10 +35,10 @@ at::Tensor iterate_rounded(at::Tensor x, int steps, double a, double b, double c
 
 }  // namespace
 
-at::Tensor newton_schulz(const at::Tensor& g, int steps, double a, double b, double c, bool bfloat16) {
+at::Tensor newton_schulz(const at::Tensor& g, int steps, double a, double b, double c, bool bfloat16,
+                         double epsilon) {
   CADDIE_CHECK(g.dim() == 2 || g.dim() == 3, ErrorKind::failed, "newton_schulz takes a matrix or a batch of matrices, not ",
                g.dim(), " dimensions");
-  constexpr double kEpsilon = 1e-7;
   const bool tall = g.size(-2) > g.size(-1);
   auto x = g.detach();
   if (x.dim() == 2) x = x.unsqueeze(0);
@@ -47,16 +47,16 @@ at::Tensor newton_schulz(const at::Tensor& g, int steps, double a, double b, dou
   const auto norm = [](const at::Tensor& m) { return at::linalg_vector_norm(m, 2, at::IntArrayRef{1, 2}, /*keepdim=*/true); };
   if (!bfloat16) {
     x = x.to(at::kFloat);
-    x = iterate(x.div(norm(x).add(kEpsilon)).contiguous(), steps, a, b, c);
+    x = iterate(x.div(norm(x).add(epsilon)).contiguous(), steps, a, b, c);
   } else if (x.is_cpu() && !cpu::has_bfloat16_products()) {
     const auto round = [](const at::Tensor& m) { return m.to(at::kBFloat16).to(at::kFloat); };
     x = round(x.to(at::kFloat));
-    x = round(x.div(round(round(norm(x)).add(kEpsilon)))).contiguous();
+    x = round(x.div(round(round(norm(x)).add(epsilon)))).contiguous();
     x = iterate_rounded(x, steps, a, b, c, round).to(at::kBFloat16);
   } else {
     const auto keep = [](const at::Tensor& m) { return m; };
     x = x.to(at::kBFloat16);
-    x = x.div(norm(x).add(kEpsilon)).contiguous();
+    x = x.div(norm(x).add(epsilon)).contiguous();
     x = iterate_rounded(x, steps, a, b, c, keep);
   }
   if (tall) x = x.transpose(1, 2);

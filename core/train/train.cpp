@@ -201,7 +201,8 @@ class Loop {
 
   void one_step(Progress& progress) {
     started_at_ = step_start_;
-    const double factor = rate_factor(settings_, trainer_.steps(), started_at_), before = clock_.seconds();
+    const double factor = job_.factor ? job_.factor(trainer_.steps()) : rate_factor(settings_, trainer_.steps(), started_at_);
+    const double before = clock_.seconds();
     loss_ = trainer_.step(next_batches(), factor);
     const double after = clock_.seconds(), took = std::max(after - before, 1e-9);
     step_seconds_.push_back(took);

@@ -31,6 +31,7 @@ struct TrainJob {
   std::function<void(const StepMetrics&)> on_step;      // after each step; may be empty
   std::function<void(std::int64_t)> on_resume;          // steps done so far, before the first new one; may be empty
   std::function<double()> clock;                        // seconds, for tests; empty: the monotonic clock
+  std::function<double(std::int64_t)> factor = {};      // before step n (from 0), for checks; empty: the schedule's
 };
 
 struct TrainResult {

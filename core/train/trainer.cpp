@@ -16,23 +16,9 @@
 
 namespace caddie::train {
 
-Trainer::Trainer(Model& model, const TrainSettings& settings, const OptimizerFactory& factory, Communicator& communicator,
-                 Services& services)
-    : model_(model),
-      settings_(settings),
-      communicator_(communicator),
-      gradients_(model.parameters()),
-      averager_(settings.average, model.parameters()) {
-  model_.set_fake_quant(fake_quant_rules());
-  make_optimizers(factory, services);
-}
-
-Trainer::~Trainer() = default;
-
-std::vector<FakeQuantRule> Trainer::fake_quant_rules() const {
-  const auto& parameters = model_.parameters();
+std::vector<FakeQuantRule> expand_fake_quant(std::span<const FakeQuant> entries, std::span<const Parameter> parameters) {
   std::vector<FakeQuantRule> rules;
-  for (const auto& [match, bits] : settings_.fake_quant) {
+  for (const auto& [match, bits] : entries) {
     // A group such as "attention" may hold vectors too; only matrices are meant, or embeddings if nothing else matches.
     const auto found = select_parameters(parameters, match, "train.fake_quant");
     const auto is = [&](Role role) { return [&parameters, role](std::size_t i) { return parameters[i].role == role; }; };
@@ -49,6 +35,19 @@ std::vector<FakeQuantRule> Trainer::fake_quant_rules() const {
   }
   return rules;
 }
+
+Trainer::Trainer(Model& model, const TrainSettings& settings, const OptimizerFactory& factory, Communicator& communicator,
+                 Services& services)
+    : model_(model),
+      settings_(settings),
+      communicator_(communicator),
+      gradients_(model.parameters()),
+      averager_(settings.average, model.parameters()) {
+  model_.set_fake_quant(expand_fake_quant(settings_.fake_quant, model_.parameters()));
+  make_optimizers(factory, services);
+}
+
+Trainer::~Trainer() = default;
 
 void Trainer::make_optimizers(const OptimizerFactory& factory, Services& services) {
   const auto& parameters = model_.parameters();

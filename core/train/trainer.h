@@ -19,6 +19,11 @@
 
 namespace caddie::train {
 
+// The weights that the rules of `train.fake_quant` mean, by name. Throws Error(usage) if a rule matches no weight of a linear
+// map, or if two match one.
+CADDIE_API std::vector<FakeQuantRule> expand_fake_quant(std::span<const FakeQuant> entries,
+                                                        std::span<const Parameter> parameters);
+
 // Makes the optimizer of entry `entry` of the manifest's `optimizers`.
 using OptimizerFactory = std::function<std::shared_ptr<Optimizer>(std::size_t entry, const OptimizerContext& context)>;
 
@@ -48,7 +53,6 @@ class CADDIE_API Trainer {
   void load(const StateReader& reader);
 
  private:
-  std::vector<FakeQuantRule> fake_quant_rules() const;
   void make_optimizers(const OptimizerFactory& factory, Services& services);
   // Loss of each micro batch, then the gradient's norm after each: float32 [2 n] on the CPU.
   at::Tensor accumulate(std::span<const Batch> micro_batches);

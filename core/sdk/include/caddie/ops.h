@@ -105,10 +105,13 @@ CADDIE_API at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits);
 // The codes (int8) and float32 steps of the same rounding.
 CADDIE_API std::pair<at::Tensor, at::Tensor> quantize_rows(const at::Tensor& weight, int bits);
 
-// Newton-Schulz iteration towards the nearest semi-orthogonal matrix: x = g / (|g|_F + 1e-7), transposed if rows >
+// Added to the norm that Newton-Schulz starts with.
+inline constexpr double kNewtonSchulzEpsilon = 1e-7;
+// Newton-Schulz iteration towards the nearest semi-orthogonal matrix: x = g / (|g|_F + epsilon), transposed if rows >
 // columns, `steps` times A = x x^T, x = a x + (b A + c A^2) x, transposed back. g [R, C] or [n, R, C]; with
 // `bfloat16` every operation's result is rounded to bfloat16. Returns float32 or bfloat16 accordingly.
-CADDIE_API at::Tensor newton_schulz(const at::Tensor& g, int steps, double a, double b, double c, bool bfloat16);
+CADDIE_API at::Tensor newton_schulz(const at::Tensor& g, int steps, double a, double b, double c, bool bfloat16,
+                                    double epsilon = kNewtonSchulzEpsilon);
 
 // U diag(S_1 k^(-power)) V^T: the singular values replaced by a power law (k from 1).
 CADDIE_API at::Tensor power_law_spectrum(const at::Tensor& matrix, double power);
