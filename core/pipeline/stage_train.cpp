@@ -7,7 +7,6 @@
 #include "core/base/files.h"
 #include "core/base/safetensors.h"
 #include "core/comm/solo.h"
-#include "core/data/baselines.h"
 #include "core/data/loader.h"
 #include "core/data/source.h"
 #include "core/pipeline/stages.h"
@@ -58,9 +57,8 @@ Json compute_data(const Session& session, const fs::path& folder) {
   const data::DataSet data = data::prepare_data(data::DataSettings::from_json(session.section("data")), folder,
                                                 session.services().threads());
   Json baselines = Json::array();
-  if (!data.validation_text.empty())
-    for (const data::Baseline& b : data::validation_baselines(read_text(data.validation_text)))
-      baselines.push_back({{"name", b.name}, {"bits_per_byte", b.bits_per_byte}});
+  for (const data::Baseline& b : data.baselines)
+    baselines.push_back({{"name", b.name}, {"bits_per_byte", b.bits_per_byte}});
   return {{"identity", data.identity}, {"baselines", baselines}};
 }
 
