@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 
-#include "core/base/suggest.h"
 #include "core/config/options.h"
 #include "core/config/scalar.h"
 #include "core/config/text.h"
@@ -176,7 +175,7 @@ class Checker {
                                     " does not have it"));
         continue;
       }
-      problems_.add(entry.where, concat("unknown option '", entry.key, "' for ", whose), closest(entry.key, keys),
+      problems_.add(entry.where, concat("unknown option '", entry.key, "' for ", whose), suggest(entry.key, keys),
                     concat("caddie plugin info ", plugin.name, " lists all"));
     }
     return result;
@@ -195,12 +194,12 @@ class Checker {
     const auto candidates = schemas_.names(kind);
     if (const std::string searched = schemas_.searched(); !searched.empty() && candidates.empty()) note += "; " + searched;
     problems_.add(node.where, concat("unknown ", kind_word(kind), " '", node.text, "'"),
-                  closest(node.text, candidates), note);
+                  suggest(node.text, candidates), note);
   }
 
   void unknown_key(const Entry& entry, const Schema& schema, const std::string& path) {
     const std::vector<std::string> keys = child_keys(schema);
-    const std::string suggestion = closest(entry.key, keys);
+    const std::string suggestion = suggest(entry.key, keys);
     std::string note;
     if (suggestion.empty()) {
       // Perhaps a known key in another section.
@@ -244,7 +243,7 @@ class Checker {
     const std::string accepted = concat(", accepted: ", option_accepts(spec));
     std::string suggestion, note, message = concat(whose, " is ", describe(node), accepted);
     if (node.is_scalar() && spec.type == OptionType::text) {
-      suggestion = closest(node.text, split_choices(spec.choices));
+      suggestion = suggest(node.text, split_choices(spec.choices));
     } else if (node.is_scalar()) {
       const Plain plain = plain_value(node.text);
       suggestion = node.quoted && option_fault(spec, plain.value).empty() ? node.text : plain.suggestion;

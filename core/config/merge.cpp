@@ -1,11 +1,11 @@
 // Files: reading one, following `extends`, and merging maps.
 #include "core/config/merge.h"
+#include "core/config/text.h"
 
 #include <algorithm>
 #include <system_error>
 
 #include "core/base/files.h"
-#include "core/base/suggest.h"
 
 namespace caddie::config {
 namespace fs = std::filesystem;
@@ -22,7 +22,7 @@ std::string similar_file(const fs::path& file) {
     if (it->path().extension() == ".yaml" || it->path().extension() == ".yml")
       names.push_back(it->path().filename().string());
   std::sort(names.begin(), names.end());
-  return closest(file.filename().string(), names);
+  return suggest(file.filename().string(), names);
 }
 
 // Where a file's own complaints go: to the key that mentions it, or to the file as a whole.

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <charconv>
 
-#include "core/base/suggest.h"
 #include "core/config/merge.h"
 #include "core/config/text.h"
 
@@ -133,7 +132,7 @@ std::vector<Node*> select(Node& list, const Segment& segment, const Selector& se
     std::string there;
     for (const std::string& value : values) there += (there.empty() ? "" : ", ") + value;
     problems.add(where, concat("no entry of '", segment.key, "' has ", selector.key, " '", selector.value, "'"),
-                 closest(selector.value, values),
+                 suggest(selector.value, values),
                  there.empty() ? concat("no entry has the key '", selector.key, "'") : concat("there are: ", there));
   }
   return chosen;

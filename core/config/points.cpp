@@ -8,7 +8,6 @@
 #include <set>
 
 #include "caddie/services.h"
-#include "core/base/suggest.h"
 #include "core/config/scalar.h"
 #include "core/config/schema.h"
 #include "core/config/text.h"
@@ -34,7 +33,7 @@ void refuse_other_keys(const Node& map, const std::vector<std::string>& keys, co
                        Problems& problems) {
   for (const Entry& entry : map.entries)
     if (std::find(keys.begin(), keys.end(), entry.key) == keys.end())
-      problems.add(entry.where, concat("unknown key '", entry.key, "' in '", what, "'"), closest(entry.key, keys));
+      problems.add(entry.where, concat("unknown key '", entry.key, "' in '", what, "'"), suggest(entry.key, keys));
 }
 
 Override override_at(const Entry& entry) {

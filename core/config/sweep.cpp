@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/base/suggest.h"
 #include "core/config/points.h"
 #include "core/config/resolve.h"
 #include "core/config/scalar.h"
@@ -96,7 +95,7 @@ Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas) {
   const Node& tree = document->tree;
   for (const Entry& entry : tree.entries)
     if (std::find(kSweepKeys.begin(), kSweepKeys.end(), entry.key) == kSweepKeys.end())
-      problems.add(entry.where, concat("unknown key '", entry.key, "' in a sweep"), closest(entry.key, kSweepKeys));
+      problems.add(entry.where, concat("unknown key '", entry.key, "' in a sweep"), suggest(entry.key, kSweepKeys));
   if (const Entry* version = tree.find("caddie"); version && to_json(version->value) != 1)
     problems.add(version->value.where, concat("'caddie' is ", describe(version->value), ", accepted: 1"));
 

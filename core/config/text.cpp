@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/base/suggest.h"
+
 namespace caddie::config {
 namespace {
 
@@ -39,6 +41,32 @@ std::string hex_byte(char c) {
 }
 
 }  // namespace
+
+std::string suggest(std::string_view name, std::span<const std::string> candidates) {
+  if (std::string near = closest(name, candidates); !near.empty() || name.size() < 2) return near;
+  std::string best;
+  bool best_by_words = false;
+  for (const std::string& candidate : candidates) {
+    if (candidate.empty() || candidate[0] != name[0] || candidate.size() < name.size()) continue;
+    // All letters in order, and whether every word of the candidate begins with one of them.
+    std::size_t matched = 0, words = 0, words_matched = 0;
+    for (std::size_t i = 0; i < candidate.size(); ++i) {
+      const bool word = i == 0 || candidate[i - 1] == '_';
+      const bool hit = matched < name.size() && candidate[i] == name[matched];
+      words += word;
+      words_matched += word && hit;
+      matched += hit;
+    }
+    if (matched < name.size()) continue;
+    const bool by_words = words_matched == words;
+    const bool better = best.empty() || (by_words && !best_by_words) ||
+                        (by_words == best_by_words && candidate.size() < best.size());
+    if (!better) continue;
+    best = candidate;
+    best_by_words = by_words;
+  }
+  return best;
+}
 
 bool is_file_name(std::string_view text) { return !text.empty() && file_name(text) == text; }
 

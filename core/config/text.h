@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,9 @@ Location locate_bytes(const std::shared_ptr<const Source>& source, int line, std
 
 // Characters that the token at this position takes in its line: a quoted text with its quotes, or `value` as it stands.
 int token_length(const std::vector<std::string>& lines, int line, std::size_t byte_column, std::string_view value);
+
+// "Did you mean": the closest name, or the one that `name` abbreviates ("lr" and "lrr" for learning_rate); empty if none.
+std::string suggest(std::string_view name, std::span<const std::string> candidates);
 
 // Whether a text may be a part of a file's name, what is accepted, and the nearest such text.
 bool is_file_name(std::string_view text);

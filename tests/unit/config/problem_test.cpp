@@ -88,6 +88,19 @@ TEST_CASE("What YAML 1.1 reads differently is explained") {
   CHECK(p.suggestion == "1024");
 }
 
+TEST_CASE("Abbreviations are understood") {
+  const auto guess = [](const char* key) {
+    return problems_in(replaced(kValid, "use: muon", concat("use: muon, ", key, ": 1"))).at(0).suggestion;
+  };
+  CHECK(guess("lrr") == "learning_rate");
+  CHECK(guess("lr") == "learning_rate");
+  CHECK(guess("wd") == "weight_decay");
+  CHECK(guess("coef") == "coefficients");
+  CHECK(guess("ns_precision") == "newton_schulz_precision");
+  CHECK(guess("bananas") == "");
+  CHECK(problems_in(replaced(kValid, "stop: {seconds", "stop: {secs")).at(0).suggestion == "seconds");
+}
+
 TEST_CASE("Keys that are misplaced") {
   Problem p = problems_in(replaced(kValid, "  sequence: 64", "  warmdown: 0.5\n  sequence: 64")).at(0);
   CHECK(p.message == "unknown key 'warmdown' in 'train'");
