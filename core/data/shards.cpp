@@ -125,6 +125,12 @@ std::string TokenStream::locate(std::int64_t position) const {
 }
 
 std::vector<fs::path> resolve_shards(const std::vector<std::string>& patterns) {
+  return resolve_files(patterns, "token shard",
+                       "Check data.train and data.validation. caddie data tokenize makes shards from text.");
+}
+
+std::vector<fs::path> resolve_files(const std::vector<std::string>& patterns, const std::string& what,
+                                    const std::string& hint) {
   std::vector<fs::path> files;
   std::set<std::string> seen;
   for (const std::string& pattern : patterns) {
@@ -143,9 +149,9 @@ std::vector<fs::path> resolve_shards(const std::vector<std::string>& patterns) {
       std::error_code code;
       const bool there = fs::is_directory(folder, code);
       throw Error(ErrorKind::data,
-                  concat("no token shard matches '", name, "' in ", fs::absolute(folder).lexically_normal().string(),
+                  concat("no ", what, " matches '", name, "' in ", fs::absolute(folder).lexically_normal().string(),
                          there || has_wildcard(folder.string()) ? "" : " (there is no such folder)"),
-                  "Check data.train and data.validation. caddie data tokenize makes shards from text.");
+                  hint);
     }
     // By bytes, whatever the locale: the order of the tokens must not depend on it.
     std::sort(matches.begin(), matches.end());

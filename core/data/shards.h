@@ -60,7 +60,10 @@ class CADDIE_API TokenStream {
 };
 
 // The files that match the patterns (`*` and `?` in the name and in folders), each pattern's in name order, patterns in
-// their order, a file only once. Throws Error(data) naming the pattern and the folder where nothing matches.
+// their order, a file only once. Throws Error(data) naming the pattern and the folder where nothing matches; `what` says
+// what was looked for ("token shard", "text"), `hint` what to do.
+CADDIE_API std::vector<std::filesystem::path> resolve_files(const std::vector<std::string>& patterns,
+                                                            const std::string& what, const std::string& hint);
 CADDIE_API std::vector<std::filesystem::path> resolve_shards(const std::vector<std::string>& patterns);
 
 // Writes a shard of yet unknown length; it appears under its name with commit().

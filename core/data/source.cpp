@@ -121,6 +121,8 @@ DataSet shards_data(const DataSettings& settings, int threads) {
   }
   validation["bytes"] = bytes;
   validation["unknown_tokens"] = unknown;
+  validation["unknown_share"] = static_cast<double>(unknown) / static_cast<double>(std::max<std::int64_t>(
+                                                                   1, validation["tokens"].get<std::int64_t>()));
   validation["certified"] = !certified.is_null();
   data.identity = {{"tokenizer", {{"sha256", data.bytes->tokenizer_sha256()}, {"vocabulary", data.vocabulary}}},
                    {"train", train},

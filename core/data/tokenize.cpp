@@ -1,7 +1,13 @@
 #include "core/data/tokenize.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 
 #include "caddie/error.h"
@@ -126,6 +132,31 @@ Json part_json(const Part& part) {
   return out;
 }
 
+// Only one process writes into a folder. What killed ones left half-written is removed.
+class FolderLock {
+ public:
+  explicit FolderLock(const fs::path& folder)
+      : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (descriptor_ < 0)
+      throw Error(ErrorKind::failed, concat("cannot open ", folder.string(), ": ", std::strerror(errno)));
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      ::close(descriptor_);
+      throw Error(ErrorKind::usage, concat("another process is writing into ", folder.string()),
+                  "Wait for it, or choose another folder.");
+    }
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      std::error_code ignored;
+      if (entry.path().filename().string().find(".tmp.") != std::string::npos) fs::remove(entry.path(), ignored);
+    }
+  }
+  ~FolderLock() { ::close(descriptor_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
 void check_settings(const TokenizeSettings& s) {
   CADDIE_CHECK(s.shard_tokens > 0 && s.shard_tokens < (std::int64_t{1} << 31), ErrorKind::usage, "a shard of ",
                s.shard_tokens, " tokens is not possible: 1 to 2147483647 are");
@@ -147,6 +178,7 @@ Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokenizer, const T
                    const Json& identity) {
   check_settings(settings);
   make_directories(settings.output);
+  const FolderLock lock(settings.output);
   const fs::path sidecar = settings.output / kSidecar, progress_file = settings.output / kProgressFile;
   const Json what = settings_json(settings, tokenizer, identity);
   if (fs::exists(sidecar)) {

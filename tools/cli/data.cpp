@@ -20,7 +20,10 @@ namespace caddie::cli {
 namespace {
 namespace fs = std::filesystem;
 
-std::vector<fs::path> paths(const std::vector<std::string>& patterns) { return data::resolve_shards(patterns); }
+std::vector<fs::path> texts(const std::vector<std::string>& patterns) {
+  return data::resolve_files(patterns, "text",
+                             "Give .txt, .md or .jsonl files, alone or with .gz, .xz or .zst behind.");
+}
 
 int thread_count(std::int64_t asked) {
   CADDIE_CHECK(asked >= 0, ErrorKind::usage, "--threads ", asked, " is not possible: 0 (all) or more");
@@ -77,7 +80,7 @@ int info(const std::vector<std::string>& places, const Globals& globals) {
       files.push_back((fs::path(place) / "*.bin").string());
     }
   }
-  for (const fs::path& path : files.empty() ? std::vector<fs::path>{} : paths(files)) {
+  for (const fs::path& path : files.empty() ? std::vector<fs::path>{} : data::resolve_shards(files)) {
     const std::int64_t tokens = data::check_shard(path);
     text += concat(path.string(), "  ", grouped(tokens), " tokens\n");
     rows.push_back({{"file", path.string()}, {"tokens", tokens}});
@@ -120,7 +123,7 @@ void add_tokenize(Command& group) {
     std::vector<std::string> inputs;
     std::string output, tokenizer, prefix;
     std::int64_t validation_documents = 0, shard_tokens = data::kFullShardTokens, threads = 0,
-                 max_document_bytes = 64 << 20;
+                 max_document_bytes = 16 << 20;
     double validation_share = 0;
     bool strict = false, whole_files = false;
   };
@@ -154,7 +157,7 @@ void add_tokenize(Command& group) {
     settings.validation_share = v->validation_share;
     settings.reader = {v->max_document_bytes, v->strict, v->whole_files};
     const Stopwatch watch;
-    const Json made = data::tokenize_files(paths(v->inputs), v->tokenizer, settings);
+    const Json made = data::tokenize_files(texts(v->inputs), v->tokenizer, settings);
     log::info(concat("done in ", human_seconds(watch.seconds())));
     print_result(globals, canonical(made), dataset_text(v->output, made));
     return 0;
@@ -234,7 +237,7 @@ void add_tokenizer_commands(Command& root) {
     CADDIE_CHECK(!v->output.empty(), ErrorKind::usage, "where to? Give -o FILE");
     v->training.exact = !v->soft;
     v->training.byte_fallback = !v->no_bytes;
-    data::TextReader reader(paths(v->inputs));
+    data::TextReader reader(texts(v->inputs));
     const std::string model = data::train_tokenizer([&](std::string& text) { return reader.next(text); }, v->training);
     if (const std::string odd = reader.counts().summary(); !odd.empty()) log::warning("documents passed over: " + odd);
     write_atomic(v->output, model);

@@ -1,5 +1,9 @@
 #include "core/data/tokenize.h"
 
+#include <sys/resource.h>
+
+#include <csignal>
+
 #include "core/data/byte_table.h"
 #include "core/data/shards.h"
 #include "core/data/synthetic.h"
@@ -125,6 +129,33 @@ TEST_CASE("an interrupted attempt goes on behind its finished shards and ends th
   CHECK(fs::exists(s.output / "train_000000.bin"));
   run(s);
   CHECK(contents(folder / "parts") == contents(folder / "whole"));
+}
+
+TEST_CASE("a full disk: a clear error, nothing half-written under a final name, and a later attempt ends the same") {
+  const Folder folder;
+  run(settings(folder / "whole"));
+  TokenizeSettings s = settings(folder / "out");
+  fs::create_directories(s.output);
+  fs::copy(corpus().tokenizer, s.output / "tokenizer.model");
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  // A limit on the size of files fails writes as a full disk does.
+  const rlimit small{15'000, before.rlim_max};
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  std::string message;
+  try {
+    run(s);
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, handler);
+  CHECK_THAT(message, Contains("cannot write") && Contains(".bin"));
+  for (const auto& [name, content] : contents(folder / "out")) CHECK_THAT(name, !Contains(".bin"));
+  write_atomic(s.output / "train_000000.bin.tmp.1.2", std::string("left by a killed process"));
+  run(s);
+  CHECK(contents(folder / "out") == contents(folder / "whole"));
 }
 
 TEST_CASE("a finished folder is not written again, and not overwritten with something else") {
