@@ -34,11 +34,15 @@ std::string output_of(const std::string& command) {
 std::set<std::string> strong_symbols(const std::string& file) {
   std::istringstream lines(output_of("nm -D --defined-only '" + file + "'"));
   std::set<std::string> names;
+  // Marks of the section ends that some linkers put into every library; nobody binds to them.
+  static const std::set<std::string> kLinkers = {"__bss_start", "_edata", "_end"};
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string address, type, name;
     words >> address >> type >> name;
-    if (std::string("ABCDGRSTui").find(type) != std::string::npos && type != "u" && type != "i") names.insert(name);
+    if (std::string("ABCDGRSTui").find(type) != std::string::npos && type != "u" && type != "i" &&
+        !kLinkers.contains(name))
+      names.insert(name);
   }
   return names;
 }

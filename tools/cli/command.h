@@ -44,15 +44,15 @@ class Command {
 };
 
 // One function a file, called by main; each adds its commands.
-__attribute__((weak)) void add_run_commands(Command& root);       // run, plan                    cli/run.cpp
-__attribute__((weak)) void add_config_commands(Command& root);    // config check|show|diff|schema cli/config.cpp
-__attribute__((weak)) void add_plugin_commands(Command& root);    // plugin list|info|check|new    cli/plugin.cpp
-__attribute__((weak)) void add_data_commands(Command& root);      // data ..., tokenizer ...       cli/data.cpp
-__attribute__((weak)) void add_artifact_commands(Command& root);  // artifact info|verify|decode   cli/artifact.cpp
-__attribute__((weak)) void add_eval_commands(Command& root);      // eval, sample                  cli/eval.cpp
-__attribute__((weak)) void add_runs_commands(Command& root);      // runs list|show                cli/runs.cpp
-__attribute__((weak)) void add_parity_command(Command& root);     // parity                        cli/parity.cpp
-__attribute__((weak)) void add_doctor_commands(Command& root);    // doctor, completion, version   cli/doctor.cpp
+void add_run_commands(Command& root);       // run, plan                    cli/run.cpp
+void add_config_commands(Command& root);    // config check|show|diff|schema cli/config.cpp
+void add_plugin_commands(Command& root);    // plugin list|info|check|new    cli/plugin.cpp
+void add_data_commands(Command& root);      // data ..., tokenizer ...       cli/data.cpp
+void add_artifact_commands(Command& root);  // artifact info|verify|decode   cli/artifact.cpp
+void add_eval_commands(Command& root);      // eval, sample                  cli/eval.cpp
+void add_runs_commands(Command& root);      // runs list|show                cli/runs.cpp
+void add_parity_command(Command& root);     // parity                        cli/parity.cpp
+void add_doctor_commands(Command& root);    // doctor, completion, version   cli/doctor.cpp
 
 // Prints a result: with --json one line on stdout, otherwise `text`.
 void print_result(const Globals& globals, const std::string& json_line, const std::string& text);

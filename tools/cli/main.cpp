@@ -26,14 +26,15 @@ int exit_code(ErrorKind kind) {
 }
 
 void add_commands(Command& root) {
-  using Add = void (*)(Command&);
-  // Weak while the rooms are being built: a command that is not linked yet is left out.
-  for (const Add add : {static_cast<Add>(add_run_commands), static_cast<Add>(add_config_commands),
-                        static_cast<Add>(add_plugin_commands), static_cast<Add>(add_data_commands),
-                        static_cast<Add>(add_artifact_commands), static_cast<Add>(add_eval_commands),
-                        static_cast<Add>(add_runs_commands), static_cast<Add>(add_parity_command),
-                        static_cast<Add>(add_doctor_commands)})
-    if (add != nullptr) add(root);
+  add_run_commands(root);
+  add_config_commands(root);
+  add_plugin_commands(root);
+  add_data_commands(root);
+  add_artifact_commands(root);
+  add_eval_commands(root);
+  add_runs_commands(root);
+  add_parity_command(root);
+  add_doctor_commands(root);
 }
 
 void say_error(const char* text) {
