@@ -44,6 +44,7 @@ std::set<std::string> strong_symbols(const std::string& file) {
         !kLinkers.contains(name))
       names.insert(name);
   }
+  for (const char* linker : {"__bss_start", "_edata", "_end"}) names.erase(linker);  // some linkers' marks
   return names;
 }
 

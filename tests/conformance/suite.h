@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,10 @@ inline std::vector<std::string> components(PluginKind kind) {
   const char* chosen = std::getenv("CADDIE_CONFORMANCE");
   if (!chosen) return names;
   const std::string list = "," + std::string(chosen) + ",";
+  static std::set<std::string> said;
   std::erase_if(names, [&](const std::string& name) {
     const bool passed = list.find("," + name + ",") == std::string::npos;
-    if (passed) std::fprintf(stderr, "not chosen by CADDIE_CONFORMANCE: %s\n", name.c_str());
+    if (passed && said.insert(name).second) std::fprintf(stderr, "not chosen by CADDIE_CONFORMANCE: %s\n", name.c_str());
     return passed;
   });
   return names;
