@@ -120,7 +120,7 @@ void Bundle::check_expected(const CheckSpec& check, const std::string& name, con
 NamedTensors Bundle::parameters_of(const std::string& prefix) const {
   NamedTensors values;
   for (const ParameterSpec& parameter : parameters_)
-    values.emplace_back(parameter.name, tensor(prefix + parameter.name).to(at::kFloat));
+    if (!parameter.empty()) values.emplace_back(parameter.name, tensor(prefix + parameter.name).to(at::kFloat));
   return values;
 }
 

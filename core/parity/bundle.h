@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -28,6 +29,8 @@ struct CADDIE_API CheckSpec {
 struct ParameterSpec {
   std::string name, role;
   std::vector<std::int64_t> shape;
+  // A model of one block has no skips: the bundle lists their weights without a row, the program has no such parameter.
+  bool empty() const { return std::find(shape.begin(), shape.end(), 0) != shape.end(); }
 };
 
 class CADDIE_API Bundle {
@@ -44,7 +47,7 @@ class CADDIE_API Bundle {
 
   // A copy of a tensor, on the CPU, in its stored type. Throws Error(data) if the bundle lacks it.
   at::Tensor tensor(std::string_view key) const { return tensors_.tensor(key); }
-  // The parameters `prefix` + name, float32, in the bundle's order.
+  // The parameters `prefix` + name, float32, in the bundle's order; empty ones are left out.
   NamedTensors parameters_of(const std::string& prefix) const;
   // The model file of a tokenizer, in the bundle or among the shared ones. Throws Error(data) if it is missing or not
   // the one that the bundle was made with.

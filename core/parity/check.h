@@ -66,6 +66,7 @@ class CADDIE_API CheckRun {
 
  private:
   [[noreturn]] void missing(const char* what, const std::string& name) const;
+  bool belongs_to_empty_parameter(const std::string& output) const;
   void note(const std::string& name, Comparison comparison);
   const Bundle& bundle_;
   const CheckSpec& spec_;

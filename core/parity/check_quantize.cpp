@@ -79,10 +79,9 @@ void check_model_hessians(CheckRun& run) {
 }
 
 void check_export(CheckRun& run) {
-  const auto bits = run.setting<Json>("bits");
   Json tensors = Json::array();
-  for (const char* role : {"matrix", "embedding"})
-    tensors.push_back({{"match", role}, {"use", "round"}, {"bits", run.get<int>(bits, role)}});
+  for (const auto& [match, bits] : run.setting<Json>("bits").items())
+    tensors.push_back({{"match", match}, {"use", "round"}, {"bits", bits}});
   const auto settings = artifact::QuantizeSettings::from_json(
       {{"keep_float_elements", run.setting<std::int64_t>("keep_float_elements")}, {"tensors", tensors}});
   const auto model = make_model(run, run.input("tokens").size(1));

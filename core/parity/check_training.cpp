@@ -63,8 +63,8 @@ void check_average(CheckRun& run) {
     states.push_back(run.input("states/" + name));
   }
   train::Averaging settings;
-  settings.ema = run.setting<double>("ema");
-  settings.swa_every = run.setting<std::int64_t>("swa_every");
+  if (const Json ema = run.setting<Json>("ema"); !ema.is_null()) settings.ema = ema.get<double>();
+  if (const Json every = run.setting<Json>("swa_every"); !every.is_null()) settings.swa_every = every.get<std::int64_t>();
   settings.swa_below = run.setting<double>("swa_below");
   settings.blend = run.settings().value("blend", settings.blend);
   train::Averager averager(settings, parameters);

@@ -35,7 +35,8 @@ Json model_section(const CheckRun& run) {
 
 void check_parameters(const CheckRun& run, Model& model) {
   const auto& own = model.parameters();
-  const auto& wanted = run.bundle().parameters();
+  std::vector<ParameterSpec> wanted = run.bundle().parameters();
+  std::erase_if(wanted, [](const ParameterSpec& parameter) { return parameter.empty(); });
   CADDIE_CHECK(own.size() == wanted.size(), ErrorKind::data, "the model of this config has ", own.size(),
                " parameters, the bundle lists ", wanted.size());
   for (const ParameterSpec& parameter : wanted) {
@@ -52,7 +53,7 @@ Json fake_quant_rules(const CheckRun& run) {
   Json rules = Json::array();
   CADDIE_CHECK(run.config().contains("fake_quant_bits"), ErrorKind::data, "the bundle's config lacks 'fake_quant_bits'");
   for (const auto& [group, bits] : run.config()["fake_quant_bits"].items())
-    rules.push_back({{"match", group}, {"bits", bits}});
+    if (!bits.is_null()) rules.push_back({{"match", group}, {"bits", bits}});
   return rules;
 }
 
@@ -97,9 +98,9 @@ Json training_manifest(const CheckRun& run, const Json& settings, const TrainSha
                    {"weight_decay", run.get<double>(muon, "weight_decay")}};
   if (muon.contains("coefficients")) matrices["newton_schulz_coefficients"] = muon["coefficients"];
   const Json clip = settings.value("gradient_clip", Json());
-  Json average = {{"ema", run.get<double>(settings, "ema")},
-                  {"swa", {{"every", run.get<std::int64_t>(settings, "swa_every")},
-                           {"below", run.get<double>(settings, "swa_below")}}}};
+  const Json every = run.get<Json>(settings, "swa_every");
+  Json average = {{"ema", run.get<Json>(settings, "ema")}, {"swa", nullptr}};
+  if (!every.is_null()) average["swa"] = {{"every", every}, {"below", run.get<double>(settings, "swa_below")}};
   if (settings.contains("blend")) average["blend"] = settings["blend"];
   const Json train = {{"sequence", shape.sequence},
                       {"tokens_per_step", shape.tokens_per_step},
@@ -127,13 +128,14 @@ eval::Text make_text(const CheckRun& run, const std::string& tokenizer, const at
 }
 
 Json ttt_section(const CheckRun& run, const Json& settings) {
+  const Json clip = run.get<Json>(settings, "clip");
   return {{"use", "sgd"},
           {"chunk", run.get<std::int64_t>(settings, "chunk")},
           {"epochs", run.get<std::int64_t>(settings, "epochs")},
           {"batch", run.get<std::int64_t>(settings, "batch")},
           {"learning_rate", run.get<double>(settings, "rate")},
           {"momentum", run.get<double>(settings, "momentum")},
-          {"clip", run.get<double>(settings, "clip")}};
+          {"clip", clip.is_null() ? Json(0) : clip}};
 }
 
 artifact::QuantizerFactory quantizer_factory(const CheckRun& run) {

@@ -50,6 +50,10 @@ double largest_tolerance(const Json& expected) {
   return largest;
 }
 
+bool is_empty(const Json& expected, const std::map<std::string, at::Tensor>& tensors) {
+  return expected.contains("tensor") && tensors.at(expected["tensor"]).numel() == 0;
+}
+
 // Changes one expected output of every check: the one in the middle, by more than its tolerance allows.
 void write_mutated(const fs::path& from, const fs::path& to) {
   fs::copy(from, to, fs::copy_options::recursive);
@@ -59,6 +63,7 @@ void write_mutated(const fs::path& from, const fs::path& to) {
   for (Json& check : bundle["checks"]) {
     auto output = check["expect"].begin();
     std::advance(output, static_cast<std::ptrdiff_t>(check["expect"].size() / 2));
+    while (is_empty(*output, tensors)) --output;  // the first of no check is
     Json& expected = output.value();
     if (expected.contains("value")) {
       Json& value = expected["value"];
