@@ -62,7 +62,7 @@ Values values_for(PluginKind kind, std::string_view name) {
                 {"NO_TORCH", kind == PluginKind::compressor ? " NO_TORCH" : ""},
                 {"MODEL", kind == PluginKind::model
                               ? concat("{use: ", name, "}")
-                              : "{use: unet_gpt, layers: 2, width: 64, heads: 2, kv_heads: 1, mlp_ratio: 2}"},
+                              : "{use: unet_gpt, layers: 2, width: 64, heads: 2, kv_heads: 1, mlp_ratio: 2, xsa_last: 1}"},
                 {"OPTIMIZERS", optimizer_entries(chosen(PluginKind::optimizer, "adamw"))},
                 {"QUANTIZER", chosen(PluginKind::quantizer, "int6")},
                 {"COMPRESSOR", chosen(PluginKind::compressor, "store")},

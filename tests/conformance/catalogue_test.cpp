@@ -48,6 +48,18 @@ std::set<std::string> strong_symbols(const std::string& file) {
   return names;
 }
 
+bool starts_with_folder(const std::string& file, const std::string& folder) {
+  return file.compare(0, folder.size() + 1, folder + "/") == 0;
+}
+
+// Whether the build has a plugin of this name.
+bool is_built(const std::string& plugin) {
+  std::istringstream names(CADDIE_PLUGIN_NAMES);
+  for (std::string entry; names >> entry;)
+    if (entry.substr(entry.find('/') + 1) == plugin) return true;
+  return false;
+}
+
 Options options_with(const Component& component, const char* key, const Json& value) {
   Json section = Json::object();
   for (const OptionSpec& spec : std::span(component.options, component.option_count))
@@ -59,7 +71,16 @@ Options options_with(const Component& component, const char* key, const Json& va
 }  // namespace
 
 TEST_CASE("every plugin that was built is in the catalogue, and none is refused") {
-  for (const PluginProblem& problem : catalogue().problems()) FAIL_CHECK(problem.file << " " << problem.reason);
+  for (const PluginProblem& problem : catalogue().problems()) {
+    // A build folder may still hold the library of a plugin whose folder is gone.
+    const std::string stem = std::filesystem::path(problem.file).stem().string();
+    const bool left_over = starts_with_folder(problem.file, CADDIE_PLUGIN_DIR) &&
+                           !is_built(stem.substr(std::min<std::size_t>(stem.size(), 10)));
+    if (left_over)
+      WARN("left over from another build: " << problem.file << " " << problem.reason);
+    else
+      FAIL_CHECK(problem.file << " " << problem.reason);
+  }
   std::istringstream names(CADDIE_PLUGIN_NAMES);
   std::size_t count = 0;
   for (std::string entry; names >> entry; ++count) {

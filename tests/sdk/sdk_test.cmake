@@ -69,3 +69,9 @@ endforeach()
 step("their conformance suites" ${CMAKE_COMMAND} -E env CADDIE_PLUGIN_PATH=${path} CADDIE_CONFORMANCE=${names}
   ${BUILD}/tests/test_conformance)
 expect("All tests passed")
+
+foreach(kind IN LISTS kinds)
+  step("run the example of my_${kind}" ${CMAKE_COMMAND} -E env CADDIE_PLUGIN_PATH=${path} ${caddie} run
+    ${WORK}/my_${kind}/example.yaml --runs ${WORK}/runs --cache ${WORK}/cache --json)
+  expect("\"status\":\"ok\"")
+endforeach()
