@@ -80,7 +80,8 @@ void check_model_hessians(CheckRun& run) {
 
 void check_export(CheckRun& run) {
   Json tensors = Json::array();
-  for (const auto& [match, bits] : run.setting<Json>("bits").items())
+  const auto bits_of = run.setting<Json>("bits");  // items() looks into it: it must outlive the loop
+  for (const auto& [match, bits] : bits_of.items())
     tensors.push_back({{"match", match}, {"use", "round"}, {"bits", bits}});
   const auto settings = artifact::QuantizeSettings::from_json(
       {{"keep_float_elements", run.setting<std::int64_t>("keep_float_elements")}, {"tensors", tensors}});
