@@ -127,19 +127,19 @@ class Checker {
       problems_.add(parent, concat("the section '", path, "' is missing"));
       return nullptr;
     }
-    const std::string names = listed(schemas_.names(schema.kind()));
     if (!node->is_map()) {
       wrong(*node, path, concat("a map with 'use' and the options of a plugin"));
       return nullptr;
     }
     const Entry* use = node->find("use");
     if (!use) {
-      problems_.add(parent, concat("'", path, ".use' is missing: which ", kind, "?"), {}, concat("available: ", names));
+      problems_.add(parent, concat("'", path, ".use' is missing: which ", kind, "?"), {},
+                    available(schema.kind()));
       return nullptr;
     }
     const Component* plugin = use->value.is_scalar() ? schemas_.find(schema.kind(), use->value.text) : nullptr;
     if (!plugin) {
-      unknown_component(*use, schema.kind(), names);
+      unknown_component(*use, schema.kind());
       return nullptr;
     }
     leaf(path + ".use", &use->value, nullptr);
@@ -181,18 +181,23 @@ class Checker {
     return result;
   }
 
-  void unknown_component(const Entry& use, PluginKind kind, const std::string& names) {
+  // Asked for in errors only: the catalogue opens every plugin for it.
+  std::string available(PluginKind kind) const { return concat("available: ", listed(schemas_.names(kind))); }
+
+  void unknown_component(const Entry& use, PluginKind kind) {
     const Node& node = use.value;
     if (!node.is_scalar()) return wrong(node, "use", concat("the name of a ", kind_word(kind)));
-    std::string note = concat("available: ", names);
+    std::string note = available(kind);
     for (PluginKind other : {PluginKind::model, PluginKind::optimizer, PluginKind::quantizer, PluginKind::compressor,
                              PluginKind::ttt}) {
       const auto others = schemas_.names(other);
       if (std::find(others.begin(), others.end(), node.text) != others.end())
-        note = concat("'", node.text, "' is ", other == PluginKind::optimizer ? "an " : "a ", kind_word(other), "; ", note);
+        note = concat("'", node.text, "' is ", other == PluginKind::optimizer ? "an " : "a ", kind_word(other), "; ",
+                      note);
     }
     const auto candidates = schemas_.names(kind);
-    if (const std::string searched = schemas_.searched(); !searched.empty() && candidates.empty()) note += "; " + searched;
+    const std::string searched = candidates.empty() ? schemas_.searched() : "";
+    if (!searched.empty()) note += "; " + searched;
     problems_.add(node.where, concat("unknown ", kind_word(kind), " '", node.text, "'"),
                   suggest(node.text, candidates), note);
   }

@@ -1,5 +1,5 @@
-// A merged tree against the core's table and the plugins' schemas, in one pass: what is wrong, and the resolved JSON with
-// defaults and origins. Internal to config.
+// A merged tree against the core's table and the plugins' schemas, in one pass: what is wrong, and the resolved JSON
+// with defaults and origins. Internal to config.
 #pragma once
 
 #include <map>
@@ -20,7 +20,7 @@ struct Checked {
 // `whole` is the manifest as a whole, for what is missing on the top level.
 Checked check(const Node& tree, const Location& whole, const ComponentSchemas& schemas, Problems& problems);
 
-// What no single key can tell: a step that does not divide, no stop, shards and a text. Looks only at values that passed.
+// What no single key can tell: a step that does not divide, no stop, shards and a text. Looks at values that passed.
 void cross_check(const Node& tree, const Location& whole, const Json& resolved, Problems& problems);
 
 std::string origin_of(const Location& where);

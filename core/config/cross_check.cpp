@@ -64,9 +64,11 @@ struct Rules {
                    "set one of them, or both");
     const Json& by = get("train.schedule.by");
     if (by == "seconds" && !seconds && steps)
-      problems.add(at("train.schedule.by"), "'train.schedule.by' is seconds, but 'train.stop.seconds' is not set", "steps");
+      problems.add(at("train.schedule.by"), "'train.schedule.by' is seconds, but 'train.stop.seconds' is not set",
+                   "steps");
     if (by == "steps" && !steps && seconds)
-      problems.add(at("train.schedule.by"), "'train.schedule.by' is steps, but 'train.stop.steps' is not set", "seconds");
+      problems.add(at("train.schedule.by"), "'train.schedule.by' is steps, but 'train.stop.steps' is not set",
+                   "seconds");
   }
 
   void one_kind_of_data() const {

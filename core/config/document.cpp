@@ -199,7 +199,8 @@ class Builder final : public YAML::EventHandler {
     const int line = line_of(mark);
     const std::size_t byte = byte_column(mark);
     const auto index = static_cast<std::size_t>(line) - 1;
-    if (line == last_.line && byte >= last_byte_ && index < source_->lines.size() && byte <= source_->lines[index].size())
+    const std::size_t size = index < source_->lines.size() ? source_->lines[index].size() : 0;
+    if (line == last_.line && byte >= last_byte_ && byte <= size)
       last_.column += characters(std::string_view(source_->lines[index]).substr(last_byte_, byte - last_byte_));
     else
       last_ = locate_bytes(source_, line, byte, length);

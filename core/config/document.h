@@ -1,6 +1,6 @@
 // The located tree: YAML as plain values that know where they were written. yaml-cpp's parser is used for its events
-// only; its nodes (shared, mutable, without marks after a copy, silent about duplicate keys) are not. Internal to config.
-//
+// only; its nodes (shared, mutable, without marks after a copy, silent about duplicate keys) are not.
+// Internal to config.
 // What is read: one YAML 1.2 document a file, UTF-8, at most 1 MiB, 64 levels, 1,000 keys a map and 100,000 values.
 // Duplicate keys, merge keys (<<), tags (!!str), keys that are not text, tabs in the indentation and control characters
 // are refused. An alias is a copy of its anchor, by value; an alias inside its own anchor is refused.

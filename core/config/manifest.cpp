@@ -38,12 +38,15 @@ Manifest load_manifest(const fs::path& file, std::span<const std::string> overri
   std::vector<std::string> order = chain.names;
   order.emplace_back("command line");
   if (const config::Entry* sweep = chain.tree.find("sweep"))
-    problems.add(sweep->where, "this is a sweep, accepted here: a manifest of one run", {}, "caddie sweep run takes it");
+    problems.add(sweep->where, "this is a sweep, accepted here: a manifest of one run", {},
+                 "caddie sweep run takes it");
   if (!chain.readable || chain.tree.find("sweep")) throw ManifestError(problems.sorted(order));
 
   int layer = static_cast<int>(chain.sources.size());
-  for (const std::string& text : overrides)
-    if (const auto change = config::parse_override(text, problems)) config::apply(chain.tree, *change, layer++, problems);
+  for (const std::string& text : overrides) {
+    const auto change = config::parse_override(text, problems);
+    if (change) config::apply(chain.tree, *change, layer++, problems);
+  }
   config::Checked checked = config::resolve(chain, chain.tree, schemas, problems);
   if (!problems.empty()) throw ManifestError(problems.sorted(order));
 

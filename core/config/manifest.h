@@ -57,8 +57,8 @@ struct Manifest {
 
 // Reads, merges and checks.
 // - `extends: FILE` (relative to the file): maps merge, everything else replaces. Chains are allowed.
-// - An override is `key.path=value`, the value being YAML, applied from left to right like a small file that extends the
-//   one before. `list[key=value]` selects entries (all that match; at least one), `list[0]` selects by position.
+// - An override is `key.path=value`, the value being YAML, applied from left to right like a small file that extends
+//   the one before. `list[key=value]` selects entries (all that match; at least one), `list[0]` selects by position.
 // - null takes an optional section or value away; a section with defaults goes back to them.
 // - A change of `use` drops what was set before it and the new plugin does not have; `notes` says so.
 // - Relative paths under `data` are relative to the file that says them, on the command line to the working directory.

@@ -64,7 +64,9 @@ Point point_on(const std::vector<Axis>& axes, const std::function<std::size_t(st
     const auto same_key = [&](const Axis& axis) { return short_key(axis.first.path) == short_key(change.path); };
     const bool ambiguous = std::count_if(axes.begin(), axes.end(), same_key) > 1;
     const std::string value = change.value.is_scalar() ? change.value.text : flow_text(change.value);
-    point.name += (i ? "," : "") + clean(ambiguous ? change.path : short_key(change.path)) + "=" + file_name("." + value.substr(0, 60)).substr(1);
+    // A dot in front keeps a leading '-' or '.' of the value: it is not the name's first letter.
+    point.name += (i ? "," : "") + clean(ambiguous ? change.path : short_key(change.path)) + "=" +
+                  file_name("." + value.substr(0, 60)).substr(1);
     point.changes.push_back(std::move(change));
   }
   return point;
@@ -207,7 +209,8 @@ std::vector<Point> ablate(const Node& map, Problems& problems) {
     const auto combine = [&](std::string name, const std::function<bool(std::size_t)>& chosen) {
       Point point{std::move(name), {}};
       for (std::size_t i = 0; i < features.size(); ++i)
-        if (chosen(i)) point.changes.insert(point.changes.end(), features[i].changes.begin(), features[i].changes.end());
+        if (chosen(i))
+          point.changes.insert(point.changes.end(), features[i].changes.begin(), features[i].changes.end());
       points.push_back(std::move(point));
     };
     combine(leave ? "all" : "none", [&](std::size_t) { return leave; });

@@ -1,4 +1,5 @@
-// The points of a sweep: variants, grid, zip, random and ablate turned into named lists of overrides. Internal to config.
+// The points of a sweep: variants, grid, zip, random and ablate turned into named lists of overrides. Internal
+// to config.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
-// What a plain scalar means: YAML 1.2 core, decided here and nowhere else. true/false, null and ~, decimal integers, 0x1f
-// and 0o17, decimal fractions; everything else is a text. What YAML 1.1 reads differently (yes, 010, 1_000) and what no
-// option accepts (.inf, .nan, integers beyond 64 bits) is a trap: it is a text, and an error where a text is not wanted.
+// What a plain scalar means: YAML 1.2 core, decided here and nowhere else. true/false, null and ~, decimal integers,
+// 0x1f and 0o17, decimal fractions; everything else is a text. What YAML 1.1 reads differently (yes, 010, 1_000) and
+// what no option accepts (.inf, .nan, more than 64 bits) is a trap: a text, and an error where no text is wanted.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // The core's keys of a manifest as one table: where, what type, default, range, choices, and a line for people. The
-// checker, the JSON Schema and `config show` all read it. Plugins' options are in their own schemas. Internal to config.
+// checker, the JSON Schema and `config show` all read it. Plugins have their own. Internal to config.
 #pragma once
 
 #include <span>

@@ -48,8 +48,9 @@ std::string text_of(const Node& sweep, const char* key, const Location& whole, P
                    file_name(entry->value.text));
     return entry->value.text;
   }
-  problems.add(entry ? entry->value.where : whole, concat("'", key, "' is ", entry ? describe(entry->value) : "missing"),
-               {}, is_name ? "the sweep's name" : "the manifest that the runs start from");
+  problems.add(entry ? entry->value.where : whole,
+               concat("'", key, "' is ", entry ? describe(entry->value) : "missing"), {},
+               is_name ? "the sweep's name" : "the manifest that the runs start from");
   return {};
 }
 
@@ -70,7 +71,8 @@ Checked check_point(const Chain& base, const Point& point, const std::vector<Ove
   for (Problem& problem : found.sorted({})) {
     const bool told = std::any_of(known.begin(), known.end(), [&](const Problem& k) { return same(k, problem); });
     if (told) continue;
-    if (problem.file != sweep_name && !point.name.empty()) problem.note += concat(problem.note.empty() ? "" : "   ", "in '", point.name, "'");
+    if (problem.file != sweep_name && !point.name.empty())
+      problem.note += concat(problem.note.empty() ? "" : "   ", "in '", point.name, "'");
     problems.add(std::move(problem));
   }
   return checked;
@@ -107,7 +109,8 @@ Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas) {
   const std::string base_text = text_of(tree, "base", whole, problems);
   std::vector<Override> common;
   if (const Entry* entry = tree.find("overrides")) common = changes_of(entry->value, "overrides", problems);
-  std::vector<Point> points = points_of(tree, base_text.empty() ? "base" : fs::path(base_text).stem().string(), problems);
+  const std::string base_name = base_text.empty() ? "base" : file_name(fs::path(base_text).stem().string());
+  const std::vector<Point> points = points_of(tree, base_name, problems);
   if (base_text.empty()) throw ManifestError(problems.sorted({shown}));
 
   const fs::path base_path = fs::path(base_text).is_absolute() ? fs::path(base_text) : file.parent_path() / base_text;

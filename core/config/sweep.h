@@ -45,7 +45,7 @@ struct SweepRun {
 // Whether the file has the key `sweep` on its top level. False for a file that cannot be read as YAML.
 CADDIE_API bool is_sweep(const std::filesystem::path& file);
 
-// Reads a sweep and checks it whole: its own keys, the base, and every variant applied to the base. Throws ManifestError.
+// Reads a sweep and checks it whole: its own keys, the base, and every variant on the base. Throws ManifestError.
 CADDIE_API Sweep load_sweep(const std::filesystem::path& file, const ComponentSchemas& schemas);
 
 // Every variant with every seed, variants outermost.

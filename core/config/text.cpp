@@ -125,7 +125,8 @@ int token_length(const std::vector<std::string>& lines, int line, std::size_t by
 bool check_text(std::string_view text, const std::shared_ptr<const Source>& source, Problems& problems) {
   if (text.size() > kMaxBytes) {
     problems.add(Location{source, 0, 0, 1},
-                 concat("the text has ", text.size(), " bytes, accepted: at most ", kMaxBytes), {}, "is it a manifest?");
+                 concat("the text has ", text.size(), " bytes, accepted: at most ", kMaxBytes), {},
+                 "is it a manifest?");
     return false;
   }
   int line = 1;

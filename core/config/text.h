@@ -21,12 +21,13 @@ Location locate_bytes(const std::shared_ptr<const Source>& source, int line, std
 // Characters that the token at this position takes in its line: a quoted text with its quotes, or `value` as it stands.
 int token_length(const std::vector<std::string>& lines, int line, std::size_t byte_column, std::string_view value);
 
-// "Did you mean": the closest name, or the one that `name` abbreviates ("lr" and "lrr" for learning_rate); empty if none.
+// "Did you mean": the closest name, or the one that `name` abbreviates ("lr" and "lrr" for learning_rate); or empty.
 std::string suggest(std::string_view name, std::span<const std::string> candidates);
 
 // Whether a text may be a part of a file's name, what is accepted, and the nearest such text.
 bool is_file_name(std::string_view text);
 std::string file_name(std::string_view text);
-inline constexpr const char* kFileName = "up to 120 letters, digits and . _ = , + - (it becomes part of a folder's name)";
+inline constexpr const char* kFileName =
+    "up to 120 letters, digits and . _ = , + - (it becomes part of a folder's name)";
 
 }  // namespace caddie::config

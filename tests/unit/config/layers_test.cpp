@@ -97,7 +97,8 @@ TEST_CASE("Selectors choose entries of a list") {
   CHECK(none.note == "there are: matrix, embedding");
   CHECK(none.column == 10);
   CHECK(none.length == 23);
-  CHECK(problems_in(kValid, {"optimizers[3].beta1=0.5"}).at(0).message == "'optimizers' has 3 entries, there is no [3]");
+  CHECK(problems_in(kValid, {"optimizers[3].beta1=0.5"}).at(0).message ==
+        "'optimizers' has 3 entries, there is no [3]");
   CHECK(problems_in(kValid, {"optimizers.beta1=0.5"}).at(0).note == "choose entries with [key=value] or [0]");
   CHECK(problems_in(kValid, {"train[match=x].y=0.5"}).at(0).message ==
         "'train' is not a list, nothing can be selected in it");

@@ -9,7 +9,8 @@ using namespace caddie_test;
 
 TEST_CASE("A printed manifest loads again as the same one") {
   const Folder folder;
-  const Manifest m = load(folder.write("m.yaml", kValid), {"ttt.freeze=['#a', null_, 'it''s', '010', yes]", "name=1e3"});
+  const Manifest m = load(folder.write("m.yaml", kValid),
+                          {"ttt.freeze=['#a', null_, 'it''s', '010', yes]", "name=1e3"});
   const std::string printed = to_yaml(m, false);
   CHECK(printed.find("caddie: 1\nname: \"1e3\"\nseed: 7\n") == 0);
   CHECK(printed.find("\noptimizers:\n  - match: matrix\n    use: muon\n") != std::string::npos);
@@ -18,13 +19,15 @@ TEST_CASE("A printed manifest loads again as the same one") {
   CHECK(load(folder.write("again2.yaml", with_origins)).resolved == m.resolved);
   CHECK(with_origins.find("# command line: name=1e3\n") != std::string::npos);
   CHECK(with_origins.find("# " + (folder.path / "m.yaml").string() + ":8\n") != std::string::npos);
-  const Manifest bare = load(folder.write("n.yaml", kValid), {"quantize=null", "compress=null", "evaluate.sliding=null"});
+  const Manifest bare = load(folder.write("n.yaml", kValid),
+                             {"quantize=null", "compress=null", "evaluate.sliding=null"});
   CHECK(load(folder.write("again3.yaml", to_yaml(bare, false))).resolved == bare.resolved);
 }
 
 TEST_CASE("Differences name the leaves that differ") {
   const auto list = differences(resolve(kValid, {"data.text=null"}),
-                                resolve(kValid, {"seed=8", "optimizers[1].beta1=0.5", "ttt.use=none", "train.fake_quant=[]"}));
+                                resolve(kValid, {"seed=8", "optimizers[1].beta1=0.5", "ttt.use=none",
+                                                 "train.fake_quant=[]"}));
   std::string found;
   for (const Difference& d : list)
     if (d.path.find("data.") != 0) found += concat(d.path, ": ", d.left.dump(), " ", d.right.dump(), "\n");

@@ -116,7 +116,8 @@ TEST_CASE("Keys that are misplaced") {
 TEST_CASE("Rules between keys") {
   const auto first = [](std::vector<std::string> overrides) { return problems_in(kValid, overrides).at(0); };
   Problem p = first({"train.micro_batches=3"});
-  CHECK(p.message == "'train.tokens_per_step' is 1024, accepted: a multiple of micro_batches x sequence = 3 x 64 = 192");
+  CHECK(p.message ==
+        "'train.tokens_per_step' is 1024, accepted: a multiple of micro_batches x sequence = 3 x 64 = 192");
   CHECK(p.suggestion == "960");
   CHECK(p.line == 9);
   CHECK(p.column == 20);
@@ -126,7 +127,8 @@ TEST_CASE("Rules between keys") {
   CHECK(first({"data.train=null"}).message == "'data' names nothing to train on");
   CHECK(first({"data.tokenizer=null"}).message == "'data.tokenizer' is missing");
   CHECK(first({"optimizers=[]"}).message == "'optimizers' is empty: no parameter would be trained");
-  CHECK(first({"evaluate.sliding.stride=65"}).message.find("accepted: at most train.sequence = 64") != std::string::npos);
+  CHECK(first({"evaluate.sliding.stride=65"}).message.find("accepted: at most train.sequence = 64") !=
+        std::string::npos);
   CHECK(first({"train.schedule.by=seconds", "train.stop.seconds=null"}).suggestion == "steps");
 }
 

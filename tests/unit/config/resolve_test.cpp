@@ -74,7 +74,8 @@ optimizers: [{match: "*", use: muon}]
 }
 
 TEST_CASE("Equal meaning gives equal canonical text") {
-  const std::string other = replaced(replaced(kValid, "seconds: 60,", "seconds: 60.0,"), "name: small", "name: 'small'");
+  const std::string other = replaced(replaced(kValid, "seconds: 60,", "seconds: 60.0,"), "name: small",
+                                     "name: 'small'");
   const Folder folder;
   CHECK(canonical(load(folder.write("a.yaml", kValid)).resolved) ==
         canonical(load(folder.write("b.yaml", other)).resolved));
@@ -87,7 +88,8 @@ TEST_CASE("A resolved plugin section becomes options") {
   CHECK(sgd.integer("epochs") == 9);
   CHECK(sgd.number("learning_rate") == 0.003);
   CHECK_FALSE(sgd.has("chunk"));
-  CHECK(make_options(r["optimizers"][0], *schemas.find(PluginKind::optimizer, "muon")).numbers("coefficients").size() == 3);
+  const Options muon = make_options(r["optimizers"][0], *schemas.find(PluginKind::optimizer, "muon"));
+  CHECK(muon.numbers("coefficients").size() == 3);
 }
 
 TEST_CASE("A text is taken as written, numbers as YAML 1.2 reads them") {

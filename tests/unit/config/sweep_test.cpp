@@ -180,7 +180,8 @@ variants:
                       "4:15 'seeds' holds -2, accepted: integers of at least 0",
                       "6:14 unknown key 'stepz' in 'train.stop'", "9:14 no entry of 'tensors' has match 'matrx'",
                       "11:14 unknown ttt 'sdg'",
-                      "9:20 'train.tokens_per_step' is 1024, accepted: a multiple of micro_batches x sequence = 3 x 64 = 192"});
+                      "9:20 'train.tokens_per_step' is 1024, accepted: "
+                      "a multiple of micro_batches x sequence = 3 x 64 = 192"});
   CHECK(problems.back().file == (folder.path / "base.yaml").string());
   CHECK(problems.back().note == "in 'b'");
 }
