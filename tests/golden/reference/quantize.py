@@ -72,12 +72,12 @@ class Export:
         self.codes, self.steps, self.kept, self.decoded = {}, {}, {}, {}
         for name, _, role in model.parameter_list(c):
             value = parameters[name]
-            if value.numel() > keep_float_elements:
+            if role == "vector":
+                self.kept[name], self.decoded[name] = "float32", value.clone()
+            elif value.numel() > keep_float_elements:
                 codes, steps = round_rows(value, top_matrix if role == "matrix" else top_embedding)
                 self.codes[name], self.steps[name] = codes, steps.to(torch.float16)
                 self.decoded[name] = codes.to(value.dtype) * self.steps[name].to(value.dtype)[:, None]
-            elif role == "vector":
-                self.kept[name], self.decoded[name] = "float32", value.clone()
             else:
                 self.kept[name], self.decoded[name] = "float16", value.to(torch.float16).to(value.dtype)
 
