@@ -13,9 +13,11 @@ struct ExpectedSize {
 };
 
 // Entropy in bits a code of absmax rows: rows of `columns` normal numbers, step = the row's largest magnitude / top,
-// top = 2^(bits-1) - 1, rounded to the nearest code. Codes of all rows are one distribution.
-CADDIE_API double absmax_code_bits(int bits, std::int64_t columns);
-// One int8 code an element and one float16 step a row.
+// top = 2^(bits-1) - 1, rounded to the nearest code. Codes of all rows are one distribution. The columns' standard
+// deviations are log-normal with the coefficient of variation `column_spread`: large columns make the maximum.
+CADDIE_API double absmax_code_bits(int bits, std::int64_t columns, double column_spread = 0);
+// One int8 code an element and one float16 step a row. Matrices that are wider than high come out of training with columns
+// of unequal size (Muon makes the rows of its updates equal, not their columns), high ones with nearly equal columns.
 CADDIE_API ExpectedSize expected_row_codes(int bits, std::int64_t rows, std::int64_t columns);
 // Trained float16 values keep about 13.4 of their 16 bits, bfloat16 10.4 of 16, float32 values 25.8 of 32.
 CADDIE_API ExpectedSize expected_floats(int bytes_an_element, bool bfloat16, std::int64_t elements);
