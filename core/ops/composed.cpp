@@ -5,11 +5,12 @@
 namespace caddie::ops::composed {
 
 at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& w, const at::Tensor& cos,
-                          const at::Tensor& sin) {
+                          const at::Tensor& sin, std::int64_t from) {
   const auto mixed = residual_mix(x, x0, w.mix);
   const auto qkv = linear_stacked(rms_norm(mixed), {w.query, w.key, w.value}, w.qkv_compute);
   const auto attended = self_attention(qkv, cos, sin, w.gain, w.kv_heads, w.exclude);
-  return scaled_add(mixed, linear(attended, w.output, w.output_compute), w.scale);
+  const auto wanted = [&](const at::Tensor& t) { return from == 0 ? t : t.narrow(1, from, t.size(1) - from); };
+  return scaled_add(wanted(mixed), linear(wanted(attended), w.output, w.output_compute), w.scale);
 }
 
 at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& w) {

@@ -7,7 +7,7 @@
 namespace caddie::ops::composed {
 
 at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights, const at::Tensor& cos,
-                          const at::Tensor& sin);
+                          const at::Tensor& sin, std::int64_t from);
 at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& weights);
 at::Tensor embed_norm(const at::Tensor& tokens, const at::Tensor& embedding, at::ScalarType type);
 

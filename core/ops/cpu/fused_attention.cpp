@@ -49,18 +49,23 @@ void describe(Attention& a, const Kept& kept) {
   if (kept.removed.defined()) a.removed = floats_of(kept.removed);
 }
 
-at::Tensor run_forward(const Inputs& in, Kept& kept) {
-  AttentionForward a{};
-  describe(a, in);
-  const auto type = in.x.scalar_type();
+void make_room(const Attention& a, at::ScalarType type, Kept& kept) {
   kept.rotated = pooled({a.batch, a.length, (a.heads + 2 * a.kv_heads) * a.head}, type);
   kept.attended = pooled({a.batch, a.length, a.heads * a.head}, type);
   kept.norm = pooled({a.batch, a.length}, at::kFloat);
   kept.head_norm = pooled({a.batch, a.length, a.heads + a.kv_heads}, at::kFloat);
   kept.log_sum = pooled({a.batch, a.heads, a.length}, at::kFloat);
-  if (in.exclude) kept.removed = pooled({a.batch, a.heads, a.length}, at::kFloat);
+  if (a.exclude) kept.removed = pooled({a.batch, a.heads, a.length}, at::kFloat);
+}
+
+at::Tensor run_forward(const Inputs& in, Kept& kept, std::int64_t from = 0) {
+  AttentionForward a{};
+  describe(a, in);
+  a.from = from;
+  const auto type = in.x.scalar_type();
+  make_room(a, type, kept);
   describe(a, kept);
-  const auto out = pooled(in.x.sizes(), type);
+  const auto out = pooled({a.batch, a.length - from, a.width}, type);
   a.out = bytes_of(out);
   kernels().attention_forward(common_for(type), a);
   return out;
@@ -119,7 +124,7 @@ class AttentionHalfFunction : public torch::autograd::Function<AttentionHalfFunc
 }  // namespace
 
 at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& w, const at::Tensor& cos,
-                          const at::Tensor& sin) {
+                          const at::Tensor& sin, std::int64_t from) {
   CADDIE_CHECK(x.dim() == 3 && x.sizes() == x0.sizes() && x.scalar_type() == x0.scalar_type(), ErrorKind::failed,
                "attention_half takes x and x0 of one shape [B, T, D] and type, not ", x.sizes(), " and ", x0.sizes());
   const auto width = x.size(2), heads = w.gain.size(0), head = 2 * cos.size(1);
@@ -133,10 +138,34 @@ at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const Atten
   const auto scale = w.scale.contiguous(), cosines = cos.contiguous(), sines = sin.contiguous();
   if (!at::GradMode::is_enabled()) {
     Kept kept;
-    return run_forward({rows, rows0, mix, qkv, output, gain, scale, cosines, sines, w.kv_heads, w.exclude}, kept);
+    return run_forward({rows, rows0, mix, qkv, output, gain, scale, cosines, sines, w.kv_heads, w.exclude}, kept, from);
   }
-  return AttentionHalfFunction::apply(rows, rows0, mix, w.query, w.key, w.value, w.output, gain, scale, qkv, output, cosines,
-                                      sines, w.kv_heads, w.exclude);
+  const auto all = AttentionHalfFunction::apply(rows, rows0, mix, w.query, w.key, w.value, w.output, gain, scale, qkv, output,
+                                                cosines, sines, w.kv_heads, w.exclude);
+  return from == 0 ? all : all.narrow(1, from, x.size(1) - from);
+}
+
+at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain,
+                          std::int64_t kv_heads, bool exclude) {
+  Attention a{};
+  a.batch = qkv.size(0);
+  a.length = qkv.size(1);
+  a.heads = gain.size(0);
+  a.kv_heads = kv_heads;
+  a.head = 2 * cos.size(1);
+  a.exclude = exclude;
+  CADDIE_CHECK(qkv.dim() == 3 && qkv.size(2) == (a.heads + 2 * kv_heads) * a.head && cos.size(0) == a.length, ErrorKind::failed,
+               "self_attention: ", qkv.sizes(), " does not hold ", a.heads, " queries and ", kv_heads, " keys and values of ",
+               a.head, " channels for ", cos.size(0), " positions");
+  const auto rows = qkv.contiguous(), gains = gain.contiguous(), cosines = cos.contiguous(), sines = sin.contiguous();
+  a.gain = floats(gains);
+  a.cos = floats(cosines);
+  a.sin = floats(sines);
+  Kept kept;
+  make_room(a, qkv.scalar_type(), kept);
+  describe(a, kept);
+  kernels().self_attention(common_for(qkv.scalar_type()), a, bytes(rows));
+  return kept.attended;
 }
 
 }  // namespace caddie::ops::cpu

@@ -40,6 +40,7 @@ struct MlpBackward : Mlp {
 struct Attention {
   std::int64_t batch, length, width, heads, kv_heads, head;
   bool exclude;
+  std::int64_t from;           // out is wanted from that position on only: [B, T - from, D]
   const void *x, *x0;          // [B T, D]
   const float* mix;            // [2, D]
   const void *qkv, *output;    // [(H + 2 K) h, D], [D, H h]
@@ -81,6 +82,63 @@ struct Head {
   float* embedding_gradient;   // [V, D], overwritten
 };
 
+// out = op(x, y, factors), row by row.
+enum class RowOp { norm, scaled_add, mix, squared_leaky_relu };
+struct Rows {
+  RowOp what;
+  std::int64_t rows, width;
+  const void *x, *y;      // y: scaled_add, mix
+  const float* factors;   // scale [D] or mix [2, D]
+  float slope;
+  void* out;
+};
+struct ScaledAddBackward {
+  std::int64_t rows, width;
+  const void *y, *gradient;
+  const float* scale;
+  void* y_gradient;
+  float* scale_gradient;
+};
+
+struct Embed {
+  std::int64_t rows, width;
+  const std::int64_t* tokens;
+  const float* embedding;  // [V, D]
+  void* out;
+  float* norm;             // [N]; null: not kept
+};
+struct EmbedBackward {
+  std::int64_t rows, width, vocabulary;
+  const std::int64_t* tokens;
+  const void *out, *gradient;
+  const float* norm;
+  float* embedding_gradient;  // [V, D], overwritten
+};
+
+// norm_rope_gain of heads that lie side by side in rows of stride `row`.
+struct Rotate {
+  std::int64_t batch, length, heads, head, row;
+  const void* x;
+  const float *cos, *sin, *gain;  // gain: [heads] or null
+  void* out;                      // [B, T, heads, h]
+};
+struct AttendCached {
+  std::int64_t batch, queries, positions, heads, kv_heads, head, cache_stride;  // elements between batch elements
+  const void *query, *keys, *values;
+  void* out;
+};
+struct Exclude {
+  std::int64_t rows, heads, kv_heads, head, row;
+  const void *y, *values;
+  void* out;
+};
+struct FakeQuantize {
+  std::int64_t rows, width;
+  float top;
+  const float* weight;
+  float* out;
+};
+
 struct Kernels {
   const char* name;
   bool bfloat16_products;
@@ -89,6 +147,16 @@ struct Kernels {
   void (*attention_forward)(const Common&, const AttentionForward&);
   void (*attention_backward)(const Common&, const AttentionBackward&);
   void (*head)(const Common&, const Head&);
+  // qkv [B T, (H + 2 K) h] before norms and rotation; fills what AttentionForward keeps except norm, and not `out`.
+  void (*self_attention)(const Common&, const Attention&, const void* qkv);
+  void (*rows)(const Common&, const Rows&);
+  void (*scaled_add_backward)(const Common&, const ScaledAddBackward&);
+  void (*embed)(const Common&, const Embed&);
+  void (*embed_backward)(const Common&, const EmbedBackward&);
+  void (*rotate)(const Common&, const Rotate&);
+  void (*attend_cached)(const Common&, const AttendCached&);
+  void (*exclude)(const Common&, const Exclude&);
+  void (*fake_quantize)(const Common&, const FakeQuantize&);
 };
 
 const Kernels& kernels();

@@ -42,7 +42,8 @@ void UnetGpt::check_batch(const at::Tensor& tokens) const {
                "the model takes int64 tokens [batch, sequence], not ", tokens.scalar_type(), " of ", tokens.dim(), " dimensions");
 }
 
-at::Tensor UnetGpt::run_block(std::int64_t layer, const at::Tensor& x, const at::Tensor& x0, const Hooks& hooks) const {
+at::Tensor UnetGpt::run_block(std::int64_t layer, const at::Tensor& x, const at::Tensor& x0, const Hooks& hooks,
+                              std::int64_t from) const {
   const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
   const auto& copies = weights_.copies[static_cast<std::size_t>(layer)];
   if (hooks.observer || hooks.attend) return run_block_in_steps(layer, x, x0, hooks);
@@ -50,7 +51,7 @@ at::Tensor UnetGpt::run_block(std::int64_t layer, const at::Tensor& x, const at:
   const auto attended = ops::attention_half(
       x, x0, {block.residual_mix, block.query, block.key, block.value, copies.qkv, block.query_gain, block.output, copies.output,
               block.attention_scale, config_.kv_heads, config_.excludes_self(layer)},
-      cos_.narrow(0, 0, length), sin_.narrow(0, 0, length));
+      cos_.narrow(0, 0, length), sin_.narrow(0, 0, length), from);
   return ops::mlp_half(attended, {block.up, copies.up, block.down, copies.down, block.mlp_scale, config_.slope});
 }
 
@@ -83,7 +84,7 @@ at::Tensor UnetGpt::run_block_in_steps(std::int64_t layer, at::Tensor x, const a
   return ops::scaled_add(x, ops::linear(activated, block.down, copies.down), block.mlp_scale);
 }
 
-at::Tensor UnetGpt::run_blocks(const at::Tensor& tokens, const Hooks& hooks) {
+at::Tensor UnetGpt::run_blocks(const at::Tensor& tokens, const Hooks& hooks, std::int64_t from) {
   check_batch(tokens);
   if (!hooks.attend) extend_tables(tokens.size(1));
   const auto x0 = ops::embed_norm(tokens, weights_.embedding, weights_.type());
@@ -93,7 +94,8 @@ at::Tensor UnetGpt::run_blocks(const at::Tensor& tokens, const Hooks& hooks) {
     if (const auto skip = config_.skip_before(layer)) {
       x = ops::scaled_add(x, outputs[static_cast<std::size_t>(skip->source)], weights_.skip.select(0, skip->row));
     }
-    x = run_block(layer, x, x0, hooks);
+    // What nobody scores still gives keys and values to the last block, and nothing more.
+    x = run_block(layer, x, x0, hooks, layer + 1 == config_.layers ? from : 0);
     if (layer < config_.layers / 2) outputs.push_back(x);
     if (hooks.block) hooks.block(layer, x);
   }
@@ -114,7 +116,7 @@ at::Tensor UnetGpt::nats(const at::Tensor& tokens, const at::Tensor& targets, st
   const at::NoGradGuard no_grad;
   const auto scored = tokens.size(1) - from;
   CADDIE_CHECK(from >= 0 && scored > 0, ErrorKind::failed, "no position of ", tokens.size(1), " is left to score from ", from);
-  const auto rows = run_blocks(tokens, {}).narrow(1, from, scored).reshape({-1, config_.width});
+  const auto rows = run_blocks(tokens, {}, from).reshape({-1, config_.width});
   return ops::head_nats(rows, weights_.embedding, weights_.embedding_copy, targets.narrow(1, from, scored).reshape({-1}),
                         config_.logit_cap)
       .view({tokens.size(0), scored});

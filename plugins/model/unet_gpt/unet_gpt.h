@@ -40,8 +40,9 @@ class UnetGpt final : public caddie::Model {
     std::function<at::Tensor(std::int64_t layer, const at::Tensor& qkv)> attend;
   };
 
-  at::Tensor run_blocks(const at::Tensor& tokens, const Hooks& hooks);  // before the last norm, [B, T, D]
-  at::Tensor run_block(std::int64_t layer, const at::Tensor& x, const at::Tensor& x0, const Hooks& hooks) const;
+  // The stream before the last norm, [B, T - from, D].
+  at::Tensor run_blocks(const at::Tensor& tokens, const Hooks& hooks, std::int64_t from = 0);
+  at::Tensor run_block(std::int64_t layer, const at::Tensor& x, const at::Tensor& x0, const Hooks& hooks, std::int64_t from) const;
   at::Tensor run_block_in_steps(std::int64_t layer, at::Tensor x, const at::Tensor& x0, const Hooks& hooks) const;
   at::Tensor head(const at::Tensor& x) const;                           // capped logits, float32
   void check_batch(const at::Tensor& tokens) const;

@@ -48,7 +48,7 @@ void load_rows(const T* source, Index row, Index count, Index columns, float fac
 }
 
 template <class T>
-void attend(const Common& common, const AttentionForward& a, Index task) {
+void attend(const Common& common, const Attention& a, Index task) {
   const auto h = heads_of<T>(a, task);
   const Index length = h.length, head = h.head, score_row = padded(length), out_row = padded(head);
   const Index b = task / a.kv_heads, kv = task % a.kv_heads, width = a.heads * head;
@@ -73,23 +73,25 @@ void attend(const Common& common, const AttentionForward& a, Index task) {
   for (Index g = 0; g < h.group; ++g) {
     const Index hq = kv * h.group + g;
     const float factor = a.gain[hq] / __builtin_sqrtf(static_cast<float>(head));
-    for (Index first = 0; first < length; first += kQueries) {
+    for (Index first = a.from; first < length; first += kQueries) {
       const Index count = smaller(kQueries, length - first), seen = first + count;
       load_rows(h.query + g * head + first * h.row, h.row, count, head, factor, queries);
       product<float>({queries, head, 1}, count, {keys, head * kPanel}, head, panels_of(seen), scores, score_row, false);
       for (Index r = 0; r < count; ++r) {
         float* row = scores + r * score_row;
-        const Index valid = first + r + 1;
+        // Whole vectors: what lies beyond the row's own position gets a score that adds nothing.
+        const Index valid = first + r + 1, wide = round_up(valid, kLanes);
+        for (Index j = valid; j < wide; ++j) row[j] = -__builtin_inff();
         float top = row[0];
 #pragma omp simd reduction(max : top)
-        for (Index j = 0; j < valid; ++j) top = larger(row[j], top);
+        for (Index j = 0; j < wide; ++j) top = larger(row[j], top);
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (Index j = 0; j < valid; ++j) {
+        for (Index j = 0; j < wide; ++j) {
           row[j] = exp_of(row[j] - top);
           sum += row[j];
         }
-        for (Index j = valid; j < seen; ++j) row[j] = 0;
+        clear(row + valid, seen - valid);
         a.log_sum[(b * a.heads + hq) * length + first + r] = top + __builtin_logf(sum);
         queries[r] = 1.0F / sum;  // the queries are used up
       }
@@ -204,13 +206,14 @@ void attend_backward(const Common& common, const AttentionBackward& a, Index tas
       for (Index r = 0; r < count; ++r) {
         float *weight = scores + r * score_row, *change = changes + r * score_row;
         const float log_sum = a.log_sum[(b * a.heads + hq) * length + first + r], offset = along[r];
-        const Index valid = first + r + 1;
+        const Index valid = first + r + 1, wide = round_up(valid, kLanes);
 #pragma omp simd
-        for (Index j = 0; j < valid; ++j) {
+        for (Index j = 0; j < wide; ++j) {
           weight[j] = exp_of(weight[j] - log_sum);
           change[j] = weight[j] * (change[j] - offset);
         }
-        for (Index j = valid; j < seen; ++j) weight[j] = change[j] = 0;
+        clear(weight + valid, seen - valid);
+        clear(change + valid, seen - valid);
       }
       product<float>({changes, score_row, 1}, count, key_panels, seen, panels_of(head), sums, out_row, false);
       for (Index r = 0; r < count; ++r) {

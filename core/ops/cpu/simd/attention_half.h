@@ -101,17 +101,19 @@ void attention_forward_typed(const Common& common, const AttentionForward& a) {
     for (Index task = 0; task < a.batch * a.kv_heads; ++task) attend<T>(common, a, task);
     carve(common.scratch(1, carve(nullptr)));  // attention used the thread's memory
 
+    const Index wanted = a.length - a.from;  // positions of each batch element that go on
 #pragma omp for schedule(dynamic)
-    for (Index first = 0; first < rows; first += kTile) {
-      const Index count = smaller(kTile, rows - first);
+    for (Index first = 0; first < a.batch * wanted; first += kTile) {
+      const Index count = smaller(kTile, a.batch * wanted - first);
+      const auto row_of = [&](Index r) { return (first + r) / wanted * a.length + a.from + (first + r) % wanted; };
       for (Index r = 0; r < count; ++r) {
-        scale_row(attended + (first + r) * inner, 1.0F, inner, operands + r * operand_width);
+        scale_row(attended + row_of(r) * inner, 1.0F, inner, operands + r * operand_width);
       }
       product(left(operands, operand_width), count, output_panels, words<O>(inner), panels_of(width), products, product_row, false);
       for (Index r = 0; r < count; ++r) {
-        const Index n = first + r;
+        const Index n = row_of(r);
         mix_row(x + n * width, x0 + n * width, a.mix, width, mixed);
-        add_scaled_row(mixed, a.scale, products + r * product_row, width, out + n * width);
+        add_scaled_row(mixed, a.scale, products + r * product_row, width, out + (first + r) * width);
       }
     }
   }
@@ -269,6 +271,37 @@ void attention_backward_typed(const Common& common, const AttentionBackward& a) 
       }
     }
   }
+}
+
+// Attention alone, of queries, keys and values that are there already.
+template <class T>
+void self_attention_typed(const Common& common, const Attention& a, const T* qkv) {
+  const Index head = a.head, half = head / 2, all = (a.heads + 2 * a.kv_heads) * head, normed_heads = a.heads + a.kv_heads;
+  auto* rotated = static_cast<T*>(a.rotated);
+#pragma omp parallel num_threads(common.threads)
+  {
+    auto* buffer = static_cast<float*>(common.scratch(1, all * 4));
+#pragma omp for schedule(static)
+    for (Index n = 0; n < a.batch * a.length; ++n) {
+      const Index t = n % a.length;
+      const T* in = qkv + n * all;
+      T* to = rotated + n * all;
+#pragma omp simd
+      for (Index j = 0; j < all; ++j) buffer[j] = widen(in[j]);
+      for (Index i = 0; i < normed_heads; ++i) {
+        const float inverse = inverse_rms(sum_of_squares(buffer + i * head, head), head);
+        a.head_norm[n * normed_heads + i] = inverse;
+        rotate_row(buffer + i * head, inverse, a.cos + t * half, a.sin + t * half, half, to + i * head);
+      }
+      for (Index j = normed_heads * head; j < all; ++j) to[j] = in[j];
+    }
+#pragma omp for schedule(dynamic)
+    for (Index task = 0; task < a.batch * a.kv_heads; ++task) attend<T>(common, a, task);
+  }
+}
+void self_attention(const Common& common, const Attention& a, const void* qkv) {
+  common.bfloat16 ? self_attention_typed(common, a, static_cast<const Bf16*>(qkv))
+                  : self_attention_typed(common, a, static_cast<const float*>(qkv));
 }
 
 void attention_forward(const Common& common, const AttentionForward& a) {

@@ -1,7 +1,7 @@
 // The table of this instruction set.
 #pragma once
 
-#include "core/ops/cpu/simd/attention_half.h"
+#include "core/ops/cpu/simd/elementwise.h"
 #include "core/ops/cpu/simd/head.h"
 #include "core/ops/cpu/simd/mlp.h"
 
@@ -20,6 +20,15 @@ const Kernels table = {
     attention_forward,
     attention_backward,
     head,
+    self_attention,
+    rows,
+    scaled_add_backward,
+    embed,
+    embed_backward,
+    rotate,
+    attend_cached,
+    exclude,
+    fake_quantize,
 };
 
 }  // namespace caddie::ops::cpu::CADDIE_ISA

@@ -81,8 +81,9 @@ struct AttentionHalf {
   bool exclude;                    // exclusive self attention
 };
 // m + scale * linear(self_attention(linear_stacked(rms_norm(m)))), m = residual_mix(x, x0). x, x0 [B, T, D].
+// Only the positions from `from` on are returned, [B, T - from, D], and computed where that saves time.
 CADDIE_API at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights,
-                                     const at::Tensor& cos, const at::Tensor& sin);
+                                     const at::Tensor& cos, const at::Tensor& sin, std::int64_t from = 0);
 struct MlpHalf {
   at::Tensor up, up_compute;      // [M, D]
   at::Tensor down, down_compute;  // [D, M]
