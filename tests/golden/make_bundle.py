@@ -46,6 +46,11 @@ def varied(seed):
     kv, group, head = pick((1, 2, 3)), pick((1, 2, 3, 4)), pick((4, 6, 8, 10, 16))
     heads, blocks, sequence = kv * group, pick((1, 2, 3, 4, 5, 6, 8)), pick((12, 24, 33, 50))
     factors = sorted((round(r.uniform(0.05, 1.0), 3) for _ in range(pick((3, 5, 7)))), reverse=True)
+    validation, stride = sequence * r.randint(20, 40) + r.randint(0, sequence), r.randint(2, sequence)
+    chunk = sequence * pick((3, 5, 9)) + pick((0, 1, 7))
+    # The last chunk has a window: without one the formulas adapt on targets that no window scored, and caddie does not.
+    while (validation - 1) // sequence * sequence % chunk < stride:
+        validation += sequence
     world, micro, rows, width = pick((1, 2, 4)), pick((1, 2, 3)), pick((1, 2, 3)), pick((5, 8, 16))
     return {
         "seed": seed, "name": f"varied-{seed}", "sample_limit": 200,
@@ -53,7 +58,7 @@ def varied(seed):
                       mlp_ratio=pick((1.7, 2, 3.5, 4.1)), xsa_last=r.randint(0, blocks), sequence=sequence,
                       logit_softcap=pick((15.0, 20.0, 30.0, 50.0)), rope_base=pick((500.0, 10000.0, 123456.0)),
                       query_gain_init=pick((1.0, 1.5, 4.0)), attention_bits=pick((4, 6, 8)), mlp_bits=pick((3, 5, 6))),
-        "batch": pick((1, 2, 4)), "validation_tokens": sequence * r.randint(20, 40) + r.randint(0, sequence),
+        "batch": pick((1, 2, 4)), "validation_tokens": validation,
         "micro_steps": pick((1, 2, 4)),
         "train": dict(rate_factors=factors, embedding_rate=round(r.uniform(0.005, 0.04), 4),
                       vector_rate=round(r.uniform(0.005, 0.04), 4),
@@ -69,8 +74,7 @@ def varied(seed):
         "adamw": dict(rate=0.02, beta1=pick((0.8, 0.9)), beta2=pick((0.9, 0.999)), epsilon=pick((1e-8, 1e-6)),
                       weight_decay=pick((0.0, 0.1)), rate_factors=[1.0, 0.8, 0.5, 0.2]),
         "stride": r.randint(1, sequence),
-        "ttt": dict(stride=r.randint(2, sequence), chunk=sequence * pick((3, 5, 9)) + pick((0, 1, 7)),
-                    epochs=pick((1, 2, 3)), batch=pick((1, 3, 8)), rate=pick((0.003, 0.02)), momentum=pick((0.0, 0.9)),
+        "ttt": dict(stride=stride, chunk=chunk, epochs=pick((1, 2, 3)), batch=pick((1, 3, 8)), rate=pick((0.003, 0.02)), momentum=pick((0.0, 0.9)),
                     clip=pick((0.3, 1.0, 100.0))),
         "gptq_bits": pick((3, 4, 5, 6, 8)), "gptq_block": pick((8, 32, 128)),
         "keep_float_elements": pick((0, 200, 1500, 5000)),
