@@ -38,7 +38,7 @@ class Walk {
     }
     Json list = Json::array();
     for (const std::string& name : stage_names()) {
-      if (name == "ttt" && session_.section("ttt").is_null()) continue;
+      if (session_.resolved().contains(name) && session_.section(name.c_str()).is_null()) continue;
       list.push_back({{"stage", name}, {"key", keys_.value(name, Json())}, {"cached", hits_.value(name, false)}});
     }
     return list;
@@ -62,6 +62,7 @@ class Walk {
     identity_ = data->outputs.at("identity");
     const auto train = look(train_stage_key(session_, identity_));
     if (!train) return;
+    if (session_.section("quantize").is_null() || session_.section("compress").is_null()) return;
     const auto codes = look(quantize_stage_key(session_, identity_, train->outputs.at("weights_hash")));
     if (!codes) return;
     const std::string decoded = codes->outputs.at("decoded_hash");
@@ -137,6 +138,7 @@ Json predict_seconds(const Session& session, Model& model, std::int64_t validati
   seconds["train"] = train + static_cast<double>(settings.warmup_steps * settings.tokens_per_step) * token_seconds;
   if (validation_tokens == 0) return seconds;
 
+  if (session.section("evaluate").is_null()) return seconds;
   const eval::Settings scores = eval::Settings::from_json(session.section("evaluate"), session.sequence());
   double tokens = static_cast<double>(validation_tokens);
   if (scores.limit > 0) tokens = std::min(tokens, static_cast<double>(scores.limit));
@@ -179,21 +181,30 @@ Json plan(const Session& session, const fs::path& cache) {
   const auto quantizers = [&](const Json& entry) {
     return session.catalogue().create_quantizer(entry, QuantizerContext{&session.services()});
   };
-  const auto compressor =
-      session.catalogue().create_compressor(session.section("compress"), CompressorContext{&session.services()});
-  const auto prediction = artifact::predict_artifact_bytes(
-      model->parameters(), artifact::QuantizeSettings::from_json(session.section("quantize")), quantizers, *compressor);
+  const bool has_artifact = !session.section("quantize").is_null() && !session.section("compress").is_null();
+  std::int64_t bytes = 0;
+  if (has_artifact) {
+    const auto compressor =
+        session.catalogue().create_compressor(session.section("compress"), CompressorContext{&session.services()});
+    bytes = artifact::predict_artifact_bytes(model->parameters(),
+                                             artifact::QuantizeSettings::from_json(session.section("quantize")),
+                                             quantizers, *compressor)
+                .bytes;
+  }
   const std::int64_t memory = memory_bytes(session, *model, elements);
 
   Json seconds = predict_seconds(session, *model, walk.validation_tokens());
   for (const auto& [stage, value] : walk.seconds().items()) seconds[stage] = value;
   const Json& cap = session.section("budgets").at("artifact_bytes");
-  const bool bytes_fit = cap.is_null() || prediction.bytes + code_bytes().value_or(0) <= cap.get<std::int64_t>();
+  const bool bytes_fit = !has_artifact || cap.is_null() || bytes + code_bytes().value_or(0) <= cap.get<std::int64_t>();
   const bool memory_fits = session.device().is_cuda() || memory <= total_memory_bytes();
   result["parameters"] = elements;
   result["fits"] = bytes_fit && memory_fits;
-  result["predicted"] = {{"artifact_bytes", prediction.bytes}, {"code_bytes", code_bytes().value_or(0)},
-                         {"memory_bytes", memory}, {"seconds", seconds}};
+  result["predicted"] = {{"memory_bytes", memory}, {"seconds", seconds}};
+  if (has_artifact) {
+    result["predicted"]["artifact_bytes"] = bytes;
+    result["predicted"]["code_bytes"] = code_bytes().value_or(0);
+  }
   return result;
 }
 

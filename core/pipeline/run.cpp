@@ -106,6 +106,11 @@ class Runner {
     data_stage();
     if (!wanted("train")) return;
     train_stage();
+    // Without an artifact there are the scores of the trained weights, and nothing behind them.
+    if (session_.section("quantize").is_null() || session_.section("compress").is_null()) {
+      if (wanted("evaluate")) evaluate_stage();
+      return;
+    }
     if (!wanted("quantize")) return;
     const CacheEntry codes = stage(quantize_stage_key(session_, identity_, train_.outputs.at("weights_hash")),
                                    [&](const fs::path& into) {

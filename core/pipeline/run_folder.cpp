@@ -25,7 +25,8 @@ Json plugins_of(const Session& session) {
   };
   add(PluginKind::model, session.section("model"));
   for (const Json& entry : session.section("optimizers")) add(PluginKind::optimizer, entry);
-  for (const Json& entry : session.section("quantize").at("tensors")) add(PluginKind::quantizer, entry);
+  if (!session.section("quantize").is_null())
+    for (const Json& entry : session.section("quantize").at("tensors")) add(PluginKind::quantizer, entry);
   add(PluginKind::compressor, session.section("compress"));
   add(PluginKind::ttt, session.section("ttt"));
   return plugins;

@@ -81,6 +81,8 @@ std::vector<ScoreMode> score_modes(const Session& session, const Json& data_iden
                                    const std::string& decoded_hash) {
   const Json& section = session.section("evaluate");
   std::vector<ScoreMode> modes;
+  if (section.is_null()) return modes;
+  const bool artifact = !decoded_hash.empty();
   const auto add = [&](const char* metric, const char* weights, const std::string& hash, bool sliding) {
     Json ingredients = score_key(session, data_identity, hash);
     ingredients["mode"] = sliding ? "sliding" : "flat";
@@ -90,9 +92,9 @@ std::vector<ScoreMode> score_modes(const Session& session, const Json& data_iden
   if (!section.at("flat").is_null()) {
     add("last_step_bpb", "last", train_outputs.at("last_hash"), false);
     add("val_bpb", "weights", train_outputs.at("weights_hash"), false);
-    add("roundtrip_bpb", "decoded", decoded_hash, false);
+    if (artifact) add("roundtrip_bpb", "decoded", decoded_hash, false);
   }
-  if (!section.at("sliding").is_null()) add("sliding_bpb", "decoded", decoded_hash, true);
+  if (artifact && !section.at("sliding").is_null()) add("sliding_bpb", "decoded", decoded_hash, true);
   return modes;
 }
 

@@ -110,3 +110,17 @@ TEST_CASE("several seeds are several runs") {
   const Json first = Json::parse(both.out.substr(0, line));
   CHECK(first.at("metrics") != result_of(both).at("metrics"));
 }
+
+TEST_CASE("sections that a manifest leaves out are stages that are absent") {
+  const Workplace place;
+  const Outcome outcome = place.run({"quantize=null", "compress=null", "ttt=null"});
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  const Json result = result_of(outcome);
+  CHECK(cached(result) == Json{{"data", false}, {"train", false}, {"evaluate", false}});
+  CHECK(result.at("metrics").contains("val_bpb"));
+  CHECK_FALSE(result.at("metrics").contains("roundtrip_bpb"));
+  CHECK_FALSE(result.contains("artifact"));
+  CHECK(place.caddie({"plan", kTiny, "quantize=null", "compress=null", "ttt=null"}).exit_code == 0);
+  CHECK(cached(result_of(place.run({"evaluate=null", "ttt=null"}))).contains("evaluate") == false);
+}

@@ -78,12 +78,15 @@ std::string plan_text(const Json& plan) {
                     known ? stage.at("key").get<std::string>().substr(0, 12) : ""});
   }
   text += table(rows);
-  if (predicted.contains("artifact_bytes")) {
-    text += "\npredicted\n" +
-            table({{"artifact, bytes", with_commas(predicted["artifact_bytes"])},
-                   {"compressed source, bytes", with_commas(predicted["code_bytes"])},
-                   {"memory, MB", with_commas(predicted["memory_bytes"].get<std::int64_t>() / 1000000)},
-                   {"fits", plan.at("fits").get<bool>() ? "yes" : "no"}});
+  if (predicted.contains("memory_bytes")) {
+    std::vector<std::vector<std::string>> figures;
+    if (predicted.contains("artifact_bytes")) {
+      figures.push_back({"artifact, bytes", with_commas(predicted["artifact_bytes"])});
+      figures.push_back({"compressed source, bytes", with_commas(predicted["code_bytes"])});
+    }
+    figures.push_back({"memory, MB", with_commas(predicted["memory_bytes"].get<std::int64_t>() / 1000000)});
+    figures.push_back({"fits", plan.at("fits").get<bool>() ? "yes" : "no"});
+    text += "\npredicted\n" + table(figures);
   }
   for (const Json& note : plan.at("notes")) text += "\nnote: " + note.get<std::string>() + "\n";
   return text;
