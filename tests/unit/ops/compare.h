@@ -1,6 +1,7 @@
 // Comparison of the fast ops with their oracles; for the tests of this folder.
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -83,13 +84,19 @@ inline void compare(const std::function<at::Tensor()>& op, const std::vector<at:
   CHECK(op().equal(fast[0]));
 }
 
+// By every instruction set on one thread, and by the best one on three: rows then meet other threads' rows.
 inline void with_every_kernel(const std::function<void()>& body) {
+  const int threads = at::get_num_threads();
   for (const char* name : {"generic", "avx2", "avx512", "avx512_bf16"}) {
     if (!ops::cpu::choose_kernels(name)) continue;
     INFO("kernels: " << name);
     body();
   }
   ops::cpu::choose_kernels(nullptr);
+  at::set_num_threads(3);
+  INFO("three threads");
+  body();
+  at::set_num_threads(threads);
 }
 
 inline double tolerance_of(at::ScalarType type) { return type == at::kFloat ? 1e-5 : 0.03; }

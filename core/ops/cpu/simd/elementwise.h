@@ -20,7 +20,12 @@ void rows_typed(const Common& common, const Rows& a) {
     const T* in = x + n * width;
     T* to = out + n * width;
     switch (a.what) {
-      case RowOp::norm: scale_row(in, inverse_rms(sum_of_squares(in, width), width), width, to); break;
+      case RowOp::norm: {
+        const float inverse = inverse_rms(sum_of_squares(in, width), width);
+#pragma omp simd
+        for (Index j = 0; j < width; ++j) narrow(widen(in[j]) * inverse, to[j]);
+        break;
+      }
       case RowOp::scaled_add: {
         const T* other = y + n * width;
         const float* scale = a.factors;

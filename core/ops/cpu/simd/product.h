@@ -215,6 +215,12 @@ void pack_columns(const T* source, Index source_row, Index count, Index rows, Wo
   for (Index i = 0; i < rows; i += kRows) {
     const Index valid = smaller(kRows, rows - i);
     Word<O>* block = packed + i * length;
+    if (sizeof(T) == 4 && sizeof(O) == 4 && valid == kRows) {
+      for (Index k = 0; k < length; ++k) {
+        __builtin_memcpy(block + k * kRows, source + k * source_row + i, kRows * sizeof(float));
+      }
+      continue;
+    }
     for (Index k = 0; k < length; ++k) {
       for (Index r = 0; r < valid; ++r) {
         if constexpr (WordOf<O>::elements == 1) {

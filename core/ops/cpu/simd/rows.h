@@ -47,7 +47,7 @@ inline float sum_of_squares(const T* x, Index count) {
   return sum;
 }
 
-// out = x * factor, as an operand.
+// out = x * factor, as an operand: with its padding, so `out` is a row of an operand tile and not of a tensor.
 template <class T, class O>
 inline void scale_row(const T* x, float factor, Index count, O* out) {
 #pragma omp simd
