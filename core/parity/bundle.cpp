@@ -11,10 +11,12 @@ namespace caddie::parity {
 namespace fs = std::filesystem;
 namespace {
 
-const char* const kHint = "A bundle is a folder with bundle.json and tensors.safetensors of format \"golden\", version 1.";
+const char* const kHint =
+    "A bundle is a folder with bundle.json and tensors.safetensors of format \"golden\", version 1.";
 
 const fs::path& existing_folder(const fs::path& folder) {
-  if (!fs::is_directory(folder)) throw Error(ErrorKind::data, concat("there is no folder '", folder.string(), "'"), kHint);
+  if (!fs::is_directory(folder))
+    throw Error(ErrorKind::data, concat("there is no folder '", folder.string(), "'"), kHint);
   return folder;
 }
 
@@ -31,7 +33,8 @@ Bundle::Bundle(fs::path folder, fs::path tokenizers)
     : folder_(std::move(folder)), tokenizers_folder_(std::move(tokenizers)),
       tensors_(existing_folder(folder_) / "tensors.safetensors") {
   const Json whole = read_json(folder_ / "bundle.json");
-  if (!whole.is_object() || !is_text(whole, "format") || whole["format"] != "golden") refuse("its format is not \"golden\"");
+  if (!whole.is_object() || !is_text(whole, "format") || whole["format"] != "golden")
+    refuse("its format is not \"golden\"");
   if (!whole.contains("version") || whole["version"] != 1) refuse("its version is not 1");
   if (!whole.contains("checks") || !whole["checks"].is_array()) refuse("it has no list of checks");
   name_ = is_text(whole, "name") ? whole["name"].get<std::string>() : folder_.filename().string();
@@ -82,11 +85,13 @@ void Bundle::read_check(const Json& entry, std::size_t number) {
 
 void Bundle::check_input(const CheckSpec& check, const std::string& name, const std::string& key) const {
   if (!key.ends_with('/')) {
-    if (!tensors_.has(key)) refuse(concat("the input '", name, "' of '", check.id, "' is '", key, "', which is no tensor of it"));
+    if (!tensors_.has(key))
+      refuse(concat("the input '", name, "' of '", check.id, "' is '", key, "', which is no tensor of it"));
     return;
   }
   for (const ParameterSpec& parameter : parameters_) {
-    if (!tensors_.has(key + parameter.name)) refuse(concat("there is no tensor '", key, parameter.name, "' for '", check.id, "'"));
+    if (!tensors_.has(key + parameter.name))
+      refuse(concat("there is no tensor '", key, parameter.name, "' for '", check.id, "'"));
     if (tensors_.shape(key + parameter.name) != parameter.shape)
       refuse(concat("the tensor '", key, parameter.name, "' has not the parameter's shape"));
   }
@@ -113,7 +118,8 @@ void Bundle::check_expected(const CheckSpec& check, const std::string& name, con
     elements *= size.get<std::int64_t>();
   }
   const auto step = expected["step"].get<std::int64_t>(), count = expected["count"].get<std::int64_t>();
-  if (count != (elements + step - 1) / step || tensors_.shape(expected["sample"].get<std::string>()) != std::vector{count})
+  if (count != (elements + step - 1) / step ||
+      tensors_.shape(expected["sample"].get<std::string>()) != std::vector{count})
     wrong("is a sample whose shape, step, count and tensor do not fit");
 }
 
@@ -130,13 +136,16 @@ fs::path Bundle::tokenizer(const std::string& label) const {
   const bool inside = entry->value("in_bundle", false);
   const fs::path file = (inside ? folder_ : tokenizers_folder_) / (label + ".model");
   if (!fs::is_regular_file(file))
-    throw Error(ErrorKind::data, concat("the tokenizer '", label, "' of the bundle ", folder_.string(), " is missing: ",
-                                        file.string(), " does not exist"),
-                inside ? "The bundle is incomplete, get it again." : "Say where the shared tokenizers are: --tokenizers DIR");
+    throw Error(
+        ErrorKind::data,
+        concat("the tokenizer '", label, "' of the bundle ", folder_.string(), " is missing: ", file.string(),
+               " does not exist"),
+        inside ? "The bundle is incomplete, get it again." : "Say where the shared tokenizers are: --tokenizers DIR");
   const std::string wanted = entry->value("sha256", std::string());
   if (!wanted.empty() && sha256_file(file) != wanted)
-    throw Error(ErrorKind::data, concat(file.string(), " is not the tokenizer that the bundle was made with: its SHA-256 is ",
-                                        sha256_file(file), ", expected ", wanted));
+    throw Error(ErrorKind::data,
+                concat(file.string(), " is not the tokenizer that the bundle was made with: its SHA-256 is ",
+                       sha256_file(file), ", expected ", wanted));
   return file;
 }
 

@@ -8,7 +8,8 @@ CheckRun::CheckRun(const Bundle& bundle, const CheckSpec& spec, const Catalogue&
     : bundle_(bundle), spec_(spec), catalogue_(catalogue), services_(services) {}
 
 void CheckRun::missing(const char* what, const std::string& name) const {
-  throw Error(ErrorKind::data, concat("the check '", spec_.id, "' (", spec_.kind, ") lacks the ", what, " '", name, "'"),
+  throw Error(ErrorKind::data,
+              concat("the check '", spec_.id, "' (", spec_.kind, ") lacks the ", what, " '", name, "'"),
               "The bundle was made by another version of its generator.");
 }
 
@@ -33,7 +34,9 @@ NamedTensors CheckRun::parameters(const std::string& name) const {
   return bundle_.parameters_of(found->second);
 }
 
-void CheckRun::note(const std::string& name, Comparison comparison) { outputs_.insert_or_assign(name, std::move(comparison)); }
+void CheckRun::note(const std::string& name, Comparison comparison) {
+  outputs_.insert_or_assign(name, std::move(comparison));
+}
 
 void CheckRun::give(const std::string& name, const at::Tensor& value) {
   const auto found = spec_.expect.find(name);
@@ -61,7 +64,8 @@ std::vector<CheckRun::Output> CheckRun::outputs() const {
   for (const auto& [name, expected] : spec_.expect) {
     const auto found = outputs_.find(name);
     if (found == outputs_.end() && belongs_to_empty_parameter(name)) continue;
-    all.push_back({name, found != outputs_.end() ? found->second : Comparison{kBroken, kBroken, 0, "was not computed"}});
+    all.push_back(
+        {name, found != outputs_.end() ? found->second : Comparison{kBroken, kBroken, 0, "was not computed"}});
   }
   return all;
 }
@@ -76,16 +80,36 @@ CheckRun::Output CheckRun::worst() const {
 namespace {
 
 const std::map<std::string, CheckFunction>& kinds() {
-  static const std::map<std::string, CheckFunction> all = {
-      {"byte_table", check_byte_table}, {"encode", check_encode}, {"loader", check_loader}, {"shards", check_shards},
-      {"byte_shuffle", check_byte_shuffle}, {"rope", check_rope}, {"rope_bfloat16", check_rope_bfloat16},
-      {"fake_quant", check_fake_quant}, {"newton_schulz", check_newton_schulz}, {"embedding_init", check_embedding_init},
-      {"forward", check_forward}, {"gradients", check_gradients}, {"greedy", check_greedy}, {"muon", check_muon},
-      {"adamw", check_adamw}, {"momentum", check_momentum}, {"train", check_train}, {"average", check_average},
-      {"schedule", check_schedule}, {"schedule_by_steps", check_schedule_by_steps}, {"eval_flat", check_eval_flat},
-      {"eval_sliding", check_eval_sliding}, {"windows", check_windows}, {"ttt", check_ttt}, {"hessian", check_hessian},
-      {"gptq", check_gptq}, {"model_hessians", check_model_hessians}, {"export", check_export},
-      {"gptq_model", check_gptq_model}, {"pipeline", check_pipeline}};
+  static const std::map<std::string, CheckFunction> all = {{"byte_table", check_byte_table},
+                                                           {"encode", check_encode},
+                                                           {"loader", check_loader},
+                                                           {"shards", check_shards},
+                                                           {"byte_shuffle", check_byte_shuffle},
+                                                           {"rope", check_rope},
+                                                           {"rope_bfloat16", check_rope_bfloat16},
+                                                           {"fake_quant", check_fake_quant},
+                                                           {"newton_schulz", check_newton_schulz},
+                                                           {"embedding_init", check_embedding_init},
+                                                           {"forward", check_forward},
+                                                           {"gradients", check_gradients},
+                                                           {"greedy", check_greedy},
+                                                           {"muon", check_muon},
+                                                           {"adamw", check_adamw},
+                                                           {"momentum", check_momentum},
+                                                           {"train", check_train},
+                                                           {"average", check_average},
+                                                           {"schedule", check_schedule},
+                                                           {"schedule_by_steps", check_schedule_by_steps},
+                                                           {"eval_flat", check_eval_flat},
+                                                           {"eval_sliding", check_eval_sliding},
+                                                           {"windows", check_windows},
+                                                           {"ttt", check_ttt},
+                                                           {"hessian", check_hessian},
+                                                           {"gptq", check_gptq},
+                                                           {"model_hessians", check_model_hessians},
+                                                           {"export", check_export},
+                                                           {"gptq_model", check_gptq_model},
+                                                           {"pipeline", check_pipeline}};
   return all;
 }
 

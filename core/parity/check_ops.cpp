@@ -11,7 +11,8 @@ void check_rope(CheckRun& run) {
   run.give("cos", cos);
   run.give("sin", sin);
   // The bundle has heads before positions, the op after them.
-  run.give("rotated", ops::rope(run.input("values").transpose(1, 2).contiguous(), cos, sin).transpose(1, 2).contiguous());
+  run.give("rotated",
+           ops::rope(run.input("values").transpose(1, 2).contiguous(), cos, sin).transpose(1, 2).contiguous());
 }
 
 void check_rope_bfloat16(CheckRun& run) {

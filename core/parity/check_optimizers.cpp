@@ -28,7 +28,8 @@ void add(Given& given, std::string name, const at::Tensor& value, at::Tensor gra
 }  // namespace
 
 void check_muon(CheckRun& run) {
-  const auto factors = run.setting<std::vector<double>>("rate_factors"), momenta = run.setting<std::vector<double>>("momenta");
+  const auto factors = run.setting<std::vector<double>>("rate_factors"),
+             momenta = run.setting<std::vector<double>>("momenta");
   CADDIE_CHECK(momenta.size() == factors.size(), ErrorKind::data, "muon needs as many momenta as rate factors");
   for (const std::string precision : {"float32", "bfloat16"}) {
     Given given;
@@ -47,7 +48,8 @@ void check_muon(CheckRun& run) {
                       {"newton_schulz_precision", precision},
                       {"nesterov", run.settings().value("nesterov", true)},
                       {"weight_decay", run.setting<double>("weight_decay")}};
-      if (run.settings().contains("coefficients")) section["newton_schulz_coefficients"] = run.settings()["coefficients"];
+      if (run.settings().contains("coefficients"))
+        section["newton_schulz_coefficients"] = run.settings()["coefficients"];
       const auto muon = run.catalogue().create_optimizer(section, {&run.services(), &solo, given.parameters});
       if (k > 0) muon->load(state);
       given.set_step(k);

@@ -1,5 +1,5 @@
-// The run as a whole: pipeline. The stages of a run on given tokens: loader, training with its warm-up, averages, GPTQ on a
-// given calibration text, the artifact written and read back, flat and sliding scores, test-time training.
+// The run as a whole: pipeline. The stages of a run on given tokens: loader, training with its warm-up, averages, GPTQ
+// on a given calibration text, the artifact written and read back, flat and sliding scores, test-time training.
 #include <vector>
 
 #include "core/artifact/container.h"
@@ -25,7 +25,8 @@ train::TrainResult train_model(CheckRun& run, Model& model, const TrainShape& sh
   const TemporaryFolder folder;
   const auto tokens = run.tokens("train_tokens");
   std::vector<std::uint16_t> stored;
-  for (std::int64_t i = 0; i < tokens.numel(); ++i) stored.push_back(static_cast<std::uint16_t>(tokens[i].item<std::int64_t>()));
+  for (std::int64_t i = 0; i < tokens.numel(); ++i)
+    stored.push_back(static_cast<std::uint16_t>(tokens[i].item<std::int64_t>()));
   const auto shard = folder.path() / "train_000000.bin";
   data::write_shard(shard, stored);
   data::LoaderSettings loading;
@@ -41,7 +42,9 @@ train::TrainResult train_model(CheckRun& run, Model& model, const TrainShape& sh
   SoloCommunicator solo;
   train::TrainJob job{model, loader, solo, run.services(), optimizer_factory(run, manifest), {}, {}, {}, {}, {}};
   job.factor = [&](std::int64_t step) { return factors.at(static_cast<std::size_t>(step)); };
-  job.on_step = [&](const train::StepMetrics& step) { run.give(concat("train_loss/step_", step.step), Json(step.train_loss)); };
+  job.on_step = [&](const train::StepMetrics& step) {
+    run.give(concat("train_loss/step_", step.step), Json(step.train_loss));
+  };
   return train::train(train::TrainSettings::from_json(manifest), job);
 }
 

@@ -60,7 +60,8 @@ void check_gptq(CheckRun& run) {
   if (result.encoding != Encoding::row_codes) return;
   run.give("codes", result.codes);
   run.give("steps", result.steps);
-  const auto again = artifact::as_stored(artifact::requantize_rows(result, bits_of_top(run.setting<std::int64_t>("top"))));
+  const auto again =
+      artifact::as_stored(artifact::requantize_rows(result, bits_of_top(run.setting<std::int64_t>("top"))));
   run.give("export_codes", again.codes);
   run.give("export_steps", again.steps);
 }
@@ -86,9 +87,9 @@ void check_export(CheckRun& run) {
   const auto settings = artifact::QuantizeSettings::from_json(
       {{"keep_float_elements", run.setting<std::int64_t>("keep_float_elements")}, {"tensors", tensors}});
   const auto model = make_model(run, run.input("tokens").size(1));
-  const auto quantized = artifact::quantize_model(*model, settings, quantizer_factory(run), [&]() -> std::vector<at::Tensor> {
-    throw Error(ErrorKind::failed, "rounding asked for a calibration");
-  });
+  const auto quantized = artifact::quantize_model(
+      *model, settings, quantizer_factory(run),
+      [&]() -> std::vector<at::Tensor> { throw Error(ErrorKind::failed, "rounding asked for a calibration"); });
   for (const auto& stored : quantized.tensors) {
     const auto decoded = artifact::decode(stored.data).view(stored.shape);
     run.give("decoded/" + stored.name, decoded);
@@ -98,7 +99,9 @@ void check_export(CheckRun& run) {
       continue;
     }
     const auto type = stored.data.codes.scalar_type();
-    run.give("kept/" + stored.name, Json(type == at::kHalf ? "float16" : type == at::kFloat ? "float32" : "another type"));
+    run.give("kept/" + stored.name, Json(type == at::kHalf    ? "float16"
+                                         : type == at::kFloat ? "float32"
+                                                              : "another type"));
     run.give("values/" + stored.name, stored.data.codes.view(stored.shape));
   }
   artifact::load_weights(*model, artifact::decode(quantized.tensors));
@@ -123,8 +126,9 @@ void check_gptq_model(CheckRun& run) {
     const auto results = quantizer->quantize(weights, calibration.get());
     for (std::size_t i = 0; i < weights.size(); ++i) {
       run.give("codes/" + weights[i].name, results[i].codes);
-      run.give("objective/" + weights[i].name,
-               Json(artifact::quadratic_objective(artifact::decode(results[i]), weights[i].value, calibration->hessian())));
+      run.give(
+          "objective/" + weights[i].name,
+          Json(artifact::quadratic_objective(artifact::decode(results[i]), weights[i].value, calibration->hessian())));
     }
   }
   const auto quantized =

@@ -44,7 +44,8 @@ std::int64_t usable(const eval::Text& text, std::int64_t sequence) {
   return eval::usable_targets(text.tokens.size(0) - 1, sequence);
 }
 
-void give_chunk_windows(CheckRun& run, std::span<const eval::Window> windows, std::int64_t targets, std::int64_t chunk) {
+void give_chunk_windows(CheckRun& run, std::span<const eval::Window> windows, std::int64_t targets,
+                        std::int64_t chunk) {
   std::vector<std::vector<std::int64_t>> rows;
   const auto chunks = eval::assign_chunks(windows, chunk, eval::chunk_count(targets, chunk));
   for (std::size_t i = 0; i < chunks.size(); ++i)
@@ -60,7 +61,8 @@ void give_chunk_windows(CheckRun& run, std::span<const eval::Window> windows, st
 void check_eval_flat(CheckRun& run) {
   const auto settings = score_settings(run, run.settings());
   const auto model = make_model(run, settings.sequence);
-  give_score(run, eval::flat(*model, make_text(run, run.setting<std::string>("tokenizer"), run.tokens("tokens")), settings));
+  give_score(run,
+             eval::flat(*model, make_text(run, run.setting<std::string>("tokenizer"), run.tokens("tokens")), settings));
 }
 
 void check_eval_sliding(CheckRun& run) {
@@ -95,9 +97,10 @@ void check_ttt(CheckRun& run) {
   const auto give_parameters = [&](const std::string& prefix) {
     for (const Parameter& parameter : model->parameters()) run.give(prefix + parameter.name, parameter.tensor.detach());
   };
-  const auto result = eval::adapt(*model, text, settings, ttt, *strategy, nullptr, nullptr, [&](const eval::ChunkRecord& record) {
-    if (record.index == 0) give_parameters("after_chunk_0/");
-  });
+  const auto result =
+      eval::adapt(*model, text, settings, ttt, *strategy, nullptr, nullptr, [&](const eval::ChunkRecord& record) {
+        if (record.index == 0) give_parameters("after_chunk_0/");
+      });
   for (const auto& record : result.chunks) {
     const std::string prefix = concat("chunk_", record.index, "/");
     run.give(prefix + "nats", Json(record.score.nats));

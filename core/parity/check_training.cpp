@@ -47,7 +47,8 @@ void check_train(CheckRun& run) {
   train::StateDictionary state(train::StateDictionary::Keep::copies);
   trainer.optimizer(0)->save(state);
   for (const Parameter& parameter : model->parameters())
-    if (parameter.role == Role::matrix) run.give("muon_buffer/" + parameter.name, state.tensor("momentum/" + parameter.name));
+    if (parameter.role == Role::matrix)
+      run.give("muon_buffer/" + parameter.name, state.tensor("momentum/" + parameter.name));
   give_averages(run, trainer.averager());
 }
 
@@ -64,7 +65,8 @@ void check_average(CheckRun& run) {
   }
   train::Averaging settings;
   if (const Json ema = run.setting<Json>("ema"); !ema.is_null()) settings.ema = ema.get<double>();
-  if (const Json every = run.setting<Json>("swa_every"); !every.is_null()) settings.swa_every = every.get<std::int64_t>();
+  if (const Json every = run.setting<Json>("swa_every"); !every.is_null())
+    settings.swa_every = every.get<std::int64_t>();
   settings.swa_below = run.setting<double>("swa_below");
   settings.blend = run.settings().value("blend", settings.blend);
   train::Averager averager(settings, parameters);
@@ -82,7 +84,8 @@ void check_schedule(CheckRun& run) {
   schedule.minimum = run.settings().value("minimum", 0.0);
   const auto elapsed = run.setting<std::vector<double>>("elapsed_seconds");
   for (std::size_t i = 0; i < elapsed.size(); ++i)
-    run.give(concat("factor_", i), Json(train::factor_by_seconds(schedule, elapsed[i], run.setting<double>("seconds"))));
+    run.give(concat("factor_", i),
+             Json(train::factor_by_seconds(schedule, elapsed[i], run.setting<double>("seconds"))));
 }
 
 void check_schedule_by_steps(CheckRun& run) {

@@ -29,8 +29,9 @@ void take_worse(Comparison& all, Comparison part) {
 bool wants_exact(const Json& tolerance) { return tolerance.contains("exact") && tolerance["exact"] == true; }
 
 double number(const Json& tolerance, const char* key) {
-  CADDIE_CHECK(tolerance.contains(key) && tolerance[key].is_number() && tolerance[key].get<double>() >= 0, ErrorKind::data,
-               "a tolerance is ", tolerance.dump(), ", accepted: exact, max, max and rms, differing_fraction");
+  CADDIE_CHECK(tolerance.contains(key) && tolerance[key].is_number() && tolerance[key].get<double>() >= 0,
+               ErrorKind::data, "a tolerance is ", tolerance.dump(),
+               ", accepted: exact, max, max and rms, differing_fraction");
   return tolerance[key].get<double>();
 }
 
@@ -118,11 +119,14 @@ Comparison compare(const Json& expected, const at::Tensor& value, const TensorLo
   const bool sampled = expected.contains("sample");
   const auto y = tensors(expected.at(sampled ? "sample" : "tensor").get<std::string>()).contiguous();
   const auto shape = sampled ? expected.at("shape").get<std::vector<std::int64_t>>() : y.sizes().vec();
-  if (x.sizes() != at::IntArrayRef(shape)) return broken(concat("is ", text_of(x.sizes()), ", expected ", text_of(shape)));
+  if (x.sizes() != at::IntArrayRef(shape))
+    return broken(concat("is ", text_of(x.sizes()), ", expected ", text_of(shape)));
   if (x.is_floating_point() && !x.isfinite().all().item<bool>()) return broken("holds a NaN or an infinity");
 
-  const auto part = sampled ? x.flatten().slice(0, 0, x.numel(), expected.at("step").get<std::int64_t>()).contiguous() : x;
-  if (part.sizes() != y.sizes()) return broken(concat("the sample has ", part.numel(), " elements, expected ", y.numel()));
+  const auto part =
+      sampled ? x.flatten().slice(0, 0, x.numel(), expected.at("step").get<std::int64_t>()).contiguous() : x;
+  if (part.sizes() != y.sizes())
+    return broken(concat("the sample has ", part.numel(), " elements, expected ", y.numel()));
   Comparison result;
   if (wants_exact(tolerance)) {
     result = exactly(part, y);
@@ -145,7 +149,8 @@ Comparison compare(const Json& expected, const Json& value) {
     return {2, 0, 0, concat("is ", value.dump(), ", expected ", wanted.dump())};
   }
   const double limit = number(tolerance, "max");
-  if (!wanted.is_number() || !value.is_number()) return broken(concat("is ", value.dump(), ", expected ", wanted.dump()));
+  if (!wanted.is_number() || !value.is_number())
+    return broken(concat("is ", value.dump(), ", expected ", wanted.dump()));
   return held(std::abs(value.get<double>() - wanted.get<double>()), limit);
 }
 

@@ -1,8 +1,10 @@
 // Whether a computed value is the expected one, by the rules of a bundle's tolerances:
-//   {"exact": true}             equal, bit for bit for floats (but for a zero's sign); of a sample the elements, the shape and both sums
+//   {"exact": true}             equal, bit for bit for floats (but for a zero's sign); of a sample the elements, the
+//   shape and both sums
 //   {"max": a}                  abs(x - y) <= a
 //   {"max": a, "rms": r}        and the root mean square of x - y <= r; of a sample also
-//                               abs(sum x - sum) <= n r and abs(sum x^2 - sum_squares) <= n r (2.1 sqrt(sum_squares / n) + r)
+//                               abs(sum x - sum) <= n r and abs(sum x^2 - sum_squares) <= n r (2.1 sqrt(sum_squares /
+//                               n) + r)
 //   {"differing_fraction": f}   at most that share of the integers differs
 // x and y in float64. A NaN or an infinity fails, and so does another shape.
 #pragma once
@@ -18,7 +20,8 @@
 
 namespace caddie::parity {
 
-// `worst` of an exact comparison that failed is 1 + the number of differing elements, of one that could not be made kBroken.
+// `worst` of an exact comparison that failed is 1 + the number of differing elements, of one that could not be made
+// kBroken.
 inline constexpr double kBroken = 1e9;
 
 struct Comparison {

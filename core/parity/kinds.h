@@ -1,5 +1,5 @@
-// What each kind of check computes. All of it goes through the functions that a run uses; the checks only bring inputs into
-// shape. A check that had formulas of its own would go on passing when the program is broken.
+// What each kind of check computes. All of it goes through the functions that a run uses; the checks only bring inputs
+// into shape. A check that had formulas of its own would go on passing when the program is broken.
 #pragma once
 
 namespace caddie::parity {

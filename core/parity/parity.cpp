@@ -122,8 +122,8 @@ Json Report::to_json() const {
           {"checks", list}};
 }
 
-Report run_checks(const Bundle& bundle, const Catalogue& catalogue, Services& services, const std::vector<std::string>& only,
-                  const std::function<void(const CheckResult&)>& after_check) {
+Report run_checks(const Bundle& bundle, const Catalogue& catalogue, Services& services,
+                  const std::vector<std::string>& only, const std::function<void(const CheckResult&)>& after_check) {
   refuse_unknown(bundle, only);
   for (const CheckSpec& check : bundle.checks())
     if (wanted(check, only)) require_tokenizers(bundle, check);

@@ -42,8 +42,9 @@ void check_parameters(const CheckRun& run, Model& model) {
   for (const ParameterSpec& parameter : wanted) {
     bool found = false;
     for (const Parameter& candidate : own)
-      found = found || (candidate.name == parameter.name && candidate.tensor.sizes() == at::IntArrayRef(parameter.shape) &&
-                        role_name(candidate.role) == parameter.role);
+      found =
+          found || (candidate.name == parameter.name && candidate.tensor.sizes() == at::IntArrayRef(parameter.shape) &&
+                    role_name(candidate.role) == parameter.role);
     CADDIE_CHECK(found, ErrorKind::data, "the model of this config has no parameter ", parameter.name, " ",
                  at::IntArrayRef(parameter.shape), " of role ", parameter.role);
   }
@@ -51,7 +52,8 @@ void check_parameters(const CheckRun& run, Model& model) {
 
 Json fake_quant_rules(const CheckRun& run) {
   Json rules = Json::array();
-  CADDIE_CHECK(run.config().contains("fake_quant_bits"), ErrorKind::data, "the bundle's config lacks 'fake_quant_bits'");
+  CADDIE_CHECK(run.config().contains("fake_quant_bits"), ErrorKind::data,
+               "the bundle's config lacks 'fake_quant_bits'");
   for (const auto& [group, bits] : run.config()["fake_quant_bits"].items())
     if (!bits.is_null()) rules.push_back({{"match", group}, {"bits", bits}});
   return rules;
@@ -112,7 +114,8 @@ Json training_manifest(const CheckRun& run, const Json& settings, const TrainSha
                       {"average", average},
                       {"gradient_clip", clip.is_null() ? Json(0) : clip}};
   return {{"train", train},
-          {"optimizers", Json::array({matrices, adamw_of("embedding", "embedding_rate"), adamw_of("vector", "vector_rate")})}};
+          {"optimizers",
+           Json::array({matrices, adamw_of("embedding", "embedding_rate"), adamw_of("vector", "vector_rate")})}};
 }
 
 train::OptimizerFactory optimizer_factory(const CheckRun& run, const Json& manifest) {
@@ -139,7 +142,8 @@ Json ttt_section(const CheckRun& run, const Json& settings) {
 }
 
 artifact::QuantizerFactory quantizer_factory(const CheckRun& run) {
-  return [&run](const Json& entry) { return run.catalogue().create_quantizer(entry, QuantizerContext{&run.services()}); };
+  return
+      [&run](const Json& entry) { return run.catalogue().create_quantizer(entry, QuantizerContext{&run.services()}); };
 }
 
 int bits_of_top(std::int64_t top) {

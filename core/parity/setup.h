@@ -18,8 +18,8 @@
 
 namespace caddie::parity {
 
-// The bundle's model in float32 on the CPU, with the given parameters, prepared for evaluation. Throws Error(data) if its
-// parameters are not those that the bundle lists.
+// The bundle's model in float32 on the CPU, with the given parameters, prepared for evaluation. Throws Error(data) if
+// its parameters are not those that the bundle lists.
 std::shared_ptr<Model> make_model(const CheckRun& run, const NamedTensors& parameters, std::int64_t max_sequence);
 std::shared_ptr<Model> make_model(const CheckRun& run, std::int64_t max_sequence);  // with the input "parameters"
 // Switches the config's fake quantization on, and prepares for training.
@@ -42,8 +42,8 @@ Json ttt_section(const CheckRun& run, const Json& settings);
 artifact::QuantizerFactory quantizer_factory(const CheckRun& run);
 // Bits of codes from -top to top. Throws NotCovered if no width has this top.
 int bits_of_top(std::int64_t top);
-// The section `quantize` of kinds `gptq_model` and `pipeline`: GPTQ on matrices, the embedding rounded to 8 bits, and the
-// export's second rounding.
+// The section `quantize` of kinds `gptq_model` and `pipeline`: GPTQ on matrices, the embedding rounded to 8 bits, and
+// the export's second rounding.
 artifact::QuantizeSettings gptq_settings(const CheckRun& run);
 
 // A folder that is removed with everything in it.

@@ -1,5 +1,5 @@
-// The program's numbers against golden bundles: the small one of this folder always, the others where CADDIE_GOLDEN names
-// their folder. And the other way round: with a wrong value in every check of the bundle, every check fails.
+// The program's numbers against golden bundles: the small one of this folder always, the others where CADDIE_GOLDEN
+// names their folder. And the other way round: with a wrong value in every check of the bundle, every check fails.
 #include <ATen/Parallel.h>
 #include <ATen/ops/full_like.h>
 
@@ -76,7 +76,8 @@ void write_mutated(const fs::path& from, const fs::path& to) {
     at::Tensor& tensor = tensors.at(expected[expected.contains("sample") ? "sample" : "tensor"]);
     if (tensor.is_floating_point() && expected["tolerance"].contains("max")) {
       auto wide = tensor.to(at::kDouble).flatten();
-      wide[wide.numel() / 2] += 2 * largest_tolerance(expected) + 1e-3 * std::abs(wide[wide.numel() / 2].item<double>());
+      wide[wide.numel() / 2] +=
+          2 * largest_tolerance(expected) + 1e-3 * std::abs(wide[wide.numel() / 2].item<double>());
       tensor = wide.reshape(tensor.sizes()).to(tensor.scalar_type());
     } else if (expected["tolerance"].contains("differing_fraction")) {
       tensor = tensor.add(1);
@@ -99,7 +100,8 @@ TEST_CASE("the small bundle passes") {
   // Every kind that is known is exercised by it.
   for (const auto& kind : check_kinds()) {
     INFO(kind);
-    CHECK(std::any_of(report.checks.begin(), report.checks.end(), [&](const auto& check) { return check.kind == kind; }));
+    CHECK(
+        std::any_of(report.checks.begin(), report.checks.end(), [&](const auto& check) { return check.kind == kind; }));
   }
 }
 

@@ -34,6 +34,11 @@ class Check:
         self.inputs[name] = key
         return self
 
+    def whole(self, name, value):
+        """Exact, and every element is stored."""
+        self.expect[name] = self.stored(name, value, sample=False) | {"tolerance": EXACT}
+        return self
+
     def exact(self, name, value):
         if isinstance(value, torch.Tensor):
             if value.dtype == torch.int64:
@@ -47,7 +52,8 @@ class Check:
         shares = [(value != other).double().mean().item() for other in recomputed]
         self.measured[name] = max(shares)
         f = max(2 * max(shares), 2.5 / value.numel(), 0.005)
-        self.expect[name] = self.stored(name, value, sample=False) | {"tolerance": {"differing_fraction": two_digits(f)}}
+        tolerance = {"differing_fraction": two_digits(f)}
+        self.expect[name] = self.stored(name, value, sample=False) | {"tolerance": tolerance}
         return self
 
     def near(self, name, value, recomputed, group="values", factor=8, tolerance=None):

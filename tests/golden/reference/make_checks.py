@@ -8,9 +8,11 @@ from . import model, optimize, quantize, text
 from .make_model_checks import Inputs, model_checks, train_checks
 from .make_score_checks import pipeline_check, score_checks
 
-TEXTS = ["", " ", "Kapu tolena, 123 bo.", "  two  spaces,\ttab\nnew line\n", "na\u00efve caf\u00e9 \u2013 \u20ac20 \u00bd \ufb01",
-         "\u65e5\u672c\u8a9e \u0440\u0443\u0441\u0441\u043a\u0438\u0439", "emoji \U0001f600\U0001f469\u200d\U0001f680 end", "a",
-         "\u2581already marked\u2581", "ALLCAPS camelCase snake_case"]
+TEXTS = [
+    "", " ", "Kapu tolena, 123 bo.", "  two  spaces,\ttab\nnew line\n",
+    "na\u00efve caf\u00e9 \u2013 \u20ac20 \u00bd \ufb01",
+    "\u65e5\u672c\u8a9e \u0440\u0443\u0441\u0441\u043a\u0438\u0439",
+    "emoji \U0001f600\U0001f469\u200d\U0001f680 end", "a", "\u2581already marked\u2581", "ALLCAPS camelCase snake_case"]
 
 
 def all_checks(bundle, c, settings, label, processor):
@@ -53,8 +55,7 @@ def data_checks(bundle, c, settings):
         check.input(f"shard_{i}", torch.tensor(shard, dtype=torch.int32))
     ring = [token for shard in text.read_shards(os.path.join(folder, "loader_train_*.bin")) for token in shard]
     inputs, targets = text.ring_batches(ring, **s)
-    check.expect["inputs"] = check.stored("inputs", inputs.int(), sample=False) | {"tolerance": {"exact": True}}
-    check.expect["targets"] = check.stored("targets", targets.int(), sample=False) | {"tolerance": {"exact": True}}
+    check.whole("inputs", inputs.int()).whole("targets", targets.int())
     check = bundle.check("shards", "shards", folder="shards")
     for name, (accepted, tokens) in sorted(verdicts.items()):
         check.exact(name, {"accepted": accepted, "tokens": tokens})
@@ -84,7 +85,7 @@ def op_checks(bundle, c, settings, generator):
     check = bundle.check("fake_quant", "fake_quant", bits=[3, 4, 6, 7]).input("weight", weight)
     for bits in (3, 4, 6, 7):
         rounded = model.fake_quantize(weight, bits)
-        check.expect[f"bits_{bits}"] = check.stored(f"bits_{bits}", rounded, sample=False) | {"tolerance": {"exact": True}}
+        check.whole(f"bits_{bits}", rounded)
 
     s = {"steps": 4, "coefficients": [3.2, -4.4, 1.9], "epsilon": settings["epsilon"]}
     check = bundle.check("newton_schulz", "newton_schulz", **s)
@@ -102,13 +103,10 @@ def op_checks(bundle, c, settings, generator):
 
     stride = settings["shuffle_stride"]
     check = bundle.check("byte_shuffle", "byte_shuffle", stride=stride)
-    for n in (1, stride - 1, stride, 3 * stride + 1, 50):
+    for n in sorted({1, stride - 1, stride, 3 * stride + 1, 50}):
         data = torch.randint(0, 256, (n,), generator=generator, dtype=torch.uint8)
         shuffled = quantize.byte_shuffle(bytes(data.tolist()), stride)
-        check.inputs.get(f"in_{n}") or check.input(f"in_{n}", data)
-        if f"out_{n}" not in check.expect:
-            check.expect[f"out_{n}"] = check.stored(f"out_{n}", torch.tensor(list(shuffled), dtype=torch.uint8),
-                                                    sample=False) | {"tolerance": {"exact": True}}
+        check.input(f"in_{n}", data).whole(f"out_{n}", torch.tensor(list(shuffled), dtype=torch.uint8))
 
     check = bundle.check("hessian", "hessian", batches=3)
     batches = [normal(rows, 9) for rows in (10, 25, 7)]
@@ -170,7 +168,8 @@ def average_checks(bundle, c, settings, inputs, run):
     states = {name: torch.stack([after[name] for after in run.after]) for name in names}
     averages = []
     for t in (torch.float32, torch.float64):
-        average = optimize.Average({n: inputs.parameters[n].to(t) for n in names}, s["ema"], s["swa_every"], s["swa_below"])
+        start = {n: inputs.parameters[n].to(t) for n in names}
+        average = optimize.Average(start, s["ema"], s["swa_every"], s["swa_below"])
         for k, factor in enumerate(s["rate_factors"]):
             average.update({n: states[n][k].to(t) for n in names}, k, factor)
         averages.append(average)
@@ -234,12 +233,10 @@ def gptq_checks(bundle, settings, generator):
             raise SystemExit(f"gptq/{name}: no case without ties was found")
         check = bundle.check(f"gptq/{name}", "gptq", top=top, bits=width, block=block)
         check.input("weight", weight).input("hessian", hessian).exact("damping", damping)
-        exact = lambda key, value: check.expect.__setitem__(
-            key, check.stored(key, value, sample=False) | {"tolerance": {"exact": True}})
         if damping is not None:
-            exact("codes", low[1])
-            exact("steps", low[2])
+            check.whole("codes", low[1])
+            check.whole("steps", low[2])
             again, again_steps = quantize.round_rows(low[3], top)
-            exact("export_codes", again)
-            exact("export_steps", again_steps.half())
-        exact("decoded", low[3])
+            check.whole("export_codes", again)
+            check.whole("export_steps", again_steps.half())
+        check.whole("decoded", low[3])

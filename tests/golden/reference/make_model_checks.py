@@ -64,7 +64,8 @@ class Inputs:
         blocks = {f"blocks.{i}." for i in (0, self.c.blocks - 1)[:count]}
         everything = self.bundle.sample_limit > 100
         if count == 0 and not everything:
-            return ["embedding.weight"] + [n for n in self.parameters if n.startswith(f"blocks.{self.c.blocks - 1}.attention.")]
+            last = f"blocks.{self.c.blocks - 1}.attention."
+            return ["embedding.weight"] + [n for n in self.parameters if n.startswith(last)]
         return [n for n in self.parameters if everything or "blocks" not in n or any(n.startswith(b) for b in blocks)]
 
 

@@ -83,7 +83,12 @@ TEST_CASE("a broken bundle is an error of its own") {
   const TemporaryFolder folder;
   CHECK(refusal(folder.path() / "none").kind() == ErrorKind::data);
   CHECK(refusal(folder.path()).kind() == ErrorKind::data);  // an empty folder
-  const Json sample = {{"sample", "sample"}, {"shape", {2, 2}}, {"step", 2}, {"count", 2}, {"sum", 0}, {"sum_squares", 0},
+  const Json sample = {{"sample", "sample"},
+                       {"shape", {2, 2}},
+                       {"step", 2},
+                       {"count", 2},
+                       {"sum", 0},
+                       {"sum_squares", 0},
                        {"tolerance", {{"exact", true}}}};
   const std::vector<std::pair<std::string, std::function<void(Json&)>>> cases = {
       {"format", [](Json& j) { j["format"] = "gold"; }},
@@ -97,7 +102,8 @@ TEST_CASE("a broken bundle is an error of its own") {
       {"parameter's shape", [](Json& j) { j["parameters"][0]["shape"] = {3, 2}; }},
       {"no tolerance", [](Json& j) { j["checks"][0]["expect"]["momentum_0"].erase("tolerance"); }},
       {"lacks", [](Json& j) { j["checks"][0]["expect"]["t"] = {{"tensor", "t"}, {"tolerance", {{"exact", true}}}}; }},
-      {"do not fit", [&](Json& j) { j["checks"][0]["expect"]["s"] = sample, j["checks"][0]["expect"]["s"]["count"] = 3; }},
+      {"do not fit",
+       [&](Json& j) { j["checks"][0]["expect"]["s"] = sample, j["checks"][0]["expect"]["s"]["count"] = 3; }},
       {"sums", [&](Json& j) { j["checks"][0]["expect"]["s"] = sample, j["checks"][0]["expect"]["s"].erase("sum"); }},
   };
   for (const auto& [words, change] : cases) {
@@ -131,10 +137,12 @@ TEST_CASE("what is unknown or missing is told, not passed over") {
   CHECK_FALSE(report.passed());
   CHECK(report.to_json()["checks"][0]["status"] == "not_covered");
 
-  write(folder.path(), [](Json& j) { j["checks"][0]["kind"] = "telepathy", j["checks"][0]["settings"]["optional"] = true; });
+  write(folder.path(),
+        [](Json& j) { j["checks"][0]["kind"] = "telepathy", j["checks"][0]["settings"]["optional"] = true; });
   CHECK(report_of(folder.path()).passed());
 
-  write(folder.path(), [](Json& j) { j["checks"][0]["expect"]["momentum_1"] = {{"value", 1}, {"tolerance", {{"max", 1}}}}; });
+  write(folder.path(),
+        [](Json& j) { j["checks"][0]["expect"]["momentum_1"] = {{"value", 1}, {"tolerance", {{"max", 1}}}}; });
   report = report_of(folder.path());
   CHECK(report.checks[0].status == Status::failed);
   CHECK(report.checks[0].output == "momentum_1");
