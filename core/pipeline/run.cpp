@@ -78,13 +78,15 @@ class Runner {
     folder_.set_status("running", {{"stage", stage}});
   }
 
-  // Writes down that a stage is done. `computed_seconds` is what computing took, now or when it was computed.
-  void end(const std::string& stage, const std::string& key, bool hit, double seconds, double computed_seconds,
-           const Json& outputs) {
+  // Writes down that a stage is done. `computed_seconds` is what computing took, now or when it was computed. The key's
+  // ingredients stay with the run, so that a miss can be explained when the cache's entry is gone.
+  void end(const std::string& stage, const std::string& key, const Json& ingredients, bool hit, double seconds,
+           double computed_seconds, const Json& outputs) {
     result_["stages"].push_back({{"stage", stage}, {"key", key}, {"cached", hit}, {"seconds", seconds}});
     result_["seconds"][stage] = computed_seconds;
     folder_.write_stage(stage, {{"stage", stage}, {"key", key}, {"cached", hit}, {"seconds", seconds},
-                                {"computed_seconds", computed_seconds}, {"outputs", outputs}});
+                                {"computed_seconds", computed_seconds}, {"ingredients", ingredients},
+                                {"outputs", outputs}});
     log::info(shown(stage) + (hit ? "from the cache (took " + human_seconds(computed_seconds) + ")"
                                   : human_seconds(seconds)));
     current_.clear();
@@ -96,7 +98,7 @@ class Runner {
     const Stopwatch watch;
     bool hit = false;
     CacheEntry entry = cache_.get(key, ignored(key.stage), compute, hit);
-    end(key.stage, key.hash(), hit, watch.seconds(), hit ? entry.seconds : watch.seconds(), entry.outputs);
+    end(key.stage, key.hash(), key.ingredients, hit, watch.seconds(), hit ? entry.seconds : watch.seconds(), entry.outputs);
     last_hit_ = hit;
     return entry;
   }
@@ -185,8 +187,9 @@ class Runner {
     const Stopwatch watch;
     bool all_hit = true;
     double computed_seconds = 0;
-    Json outputs = Json::object();
+    Json outputs = Json::object(), ingredients = Json::object();
     for (const ScoreMode& mode : modes) {
+      ingredients[mode.metric] = mode.key.ingredients;
       bool hit = false;
       const CacheEntry entry = cache_.get(mode.key, ignored("evaluate"), [&](const fs::path&) {
         Model& model = model_with(mode.weights);
@@ -198,7 +201,7 @@ class Runner {
       take_score(mode.metric, entry.outputs.at("score"));
     }
     if (outputs.contains("roundtrip_bpb")) more_["path"] = outputs["roundtrip_bpb"].at("path");
-    end("evaluate", combined_key(modes), all_hit, watch.seconds(), computed_seconds, outputs);
+    end("evaluate", combined_key(modes), ingredients, all_hit, watch.seconds(), computed_seconds, outputs);
   }
 
   void take_score(const char* metric, const Json& score) {
@@ -309,12 +312,19 @@ Json evaluate_artifact(const Session& session, const RunOptions& options, const 
   return metrics;
 }
 
-std::optional<std::int64_t> code_bytes() {
+std::optional<fs::path> source_archive() {
   std::error_code code;
   const fs::path program = fs::read_symlink("/proc/self/exe", code);
   const fs::path source = program.parent_path().parent_path() / "share" / "caddie" / "source.tar.xz";
-  const auto bytes = fs::file_size(source, code);
-  if (code) return std::nullopt;
+  if (code || !fs::is_regular_file(source, code)) return std::nullopt;
+  return source;
+}
+
+std::optional<std::int64_t> code_bytes() {
+  const auto source = source_archive();
+  std::error_code code;
+  const auto bytes = source ? fs::file_size(*source, code) : 0;
+  if (!source || code) return std::nullopt;
   return static_cast<std::int64_t>(bytes);
 }
 

@@ -35,6 +35,8 @@ CADDIE_API RunOutcome run(const Session& session, const RunOptions& options);
 // The `metrics` of the scores that the manifest asks for, of an artifact file.
 CADDIE_API Json evaluate_artifact(const Session& session, const RunOptions& options, const std::filesystem::path& file);
 
+// The compressed source of this program, which is shipped with a submission; nothing if this build did not make it.
+CADDIE_API std::optional<std::filesystem::path> source_archive();
 // Bytes of the compressed source that is shipped with a submission; nothing if this build did not make it.
 CADDIE_API std::optional<std::int64_t> code_bytes();
 

@@ -11,6 +11,8 @@
 #include "core/base/files.h"
 #include "core/base/hash.h"
 #include "core/base/suggest.h"
+#include "core/pipeline/run.h"
+#include "core/pipeline/session.h"
 
 namespace caddie::pipeline {
 namespace fs = std::filesystem;
@@ -30,6 +32,12 @@ Json plugins_of(const Session& session) {
   add(PluginKind::compressor, session.section("compress"));
   add(PluginKind::ttt, session.section("ttt"));
   return plugins;
+}
+
+// A process number means something on its own machine only.
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
 // mkdir tells whether the name is ours: two runs that start in the same second get different folders.
@@ -66,6 +74,8 @@ RunFolder RunFolder::create(const fs::path& runs, const Session& session) {
   Json environment = environment_facts();
   environment["device"] = session.device().str();
   environment["precision"] = precision_name(session.precision());
+  // What `pack` ships must be what ran.
+  if (const auto source = source_archive()) environment["source_sha256"] = sha256_file(*source);
   write_json(folder.path_ / "environment.json", environment);
   folder.set_status("running", {{"stage", nullptr}});
   return folder;
@@ -99,6 +109,7 @@ void RunFolder::set_status(const std::string& status, const Json& more) const {
   facts["status"] = status;
   facts["updated"] = utc_timestamp();
   facts["process"] = ::getpid();
+  facts["host"] = host_name();
   facts.update(more);
   if (status == "running") facts.erase("error");
   write_json(path_ / "status.json", facts);

@@ -11,9 +11,10 @@
 
 #include "caddie/export.h"
 #include "core/base/json.h"
-#include "core/pipeline/session.h"
 
 namespace caddie::pipeline {
+
+class Session;
 
 class CADDIE_API RunFolder {
  public:
