@@ -1,4 +1,7 @@
 // Rules between keys. Each looks at values that passed their own checks, and complains at the value to change.
+#include <algorithm>
+#include <cctype>
+
 #include "core/config/checker.h"
 
 namespace caddie::config {
@@ -73,18 +76,43 @@ struct Rules {
 
   void one_kind_of_data() const {
     if (!get("data").is_object()) return;
-    const bool text = given("data.text");
-    if (!text && !given("data.train")) {
-      problems.add(at("data"), "'data' names nothing to train on", {}, "give shards (train) or a text (text)");
+    const bool text = given("data.text"), dataset = given("data.dataset");
+    if (!text && !dataset && !given("data.train")) {
+      problems.add(at("data"), "'data' names nothing to train on", {},
+                   "give shards (train), a text (text) or a dataset (dataset)");
       return;
     }
+    if (text && dataset)
+      problems.add(at("data.dataset"), "'data.dataset' and 'data.text' exclude each other", {},
+                   "null takes a value away");
     for (const char* key : {"data.train", "data.validation", "data.tokenizer"}) {
       if (text && given(key))
         problems.add(at(key), concat("'", key, "' and 'data.text' exclude each other"), {},
                      "a text is split, and trains a tokenizer, by itself; null takes a value away");
-      if (!text && !given(key))
+      if (dataset && given(key))
+        problems.add(at(key), concat("'", key, "' and 'data.dataset' exclude each other"), {},
+                     "a dataset brings its shards and its tokenizer; null takes a value away");
+      if (!text && !dataset && !given(key))
         problems.add(at(key), concat("'", key, "' is missing"), {}, "shards need train, validation and tokenizer");
     }
+    if (dataset) dataset_name();
+  }
+
+  // OWNER/NAME or OWNER/NAME@REVISION, as the Hub allows them.
+  void dataset_name() const {
+    const std::string text = get("data.dataset").get<std::string>();
+    const std::size_t slash = text.find('/'), mark = std::min(text.find('@'), text.size());
+    const auto plain = [](std::string_view part, std::string_view more) {
+      return !part.empty() && std::all_of(part.begin(), part.end(), [&](char c) {
+        return std::isalnum(static_cast<unsigned char>(c)) != 0 || more.find(c) != std::string_view::npos;
+      });
+    };
+    const std::string_view view = text;
+    if (slash < mark && plain(view.substr(0, slash), "-_.") && plain(view.substr(slash + 1, mark - slash - 1), "-_.") &&
+        (mark == text.size() || plain(view.substr(mark + 1), "-_./")))
+      return;
+    problems.add(at("data.dataset"), concat("'data.dataset' is '", text, "', accepted: OWNER/NAME or OWNER/NAME@REVISION"),
+                 {}, "for example idan3011/parameter-golf-sp4096");
   }
 
   void strides() const {

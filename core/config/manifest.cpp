@@ -23,8 +23,12 @@ Checked resolve(const Chain& chain, const Node& tree, const ComponentSchemas& sc
   if (!chain.extends && !tree.find("caddie"))
     problems.add(whole, concat("'", chain.names.front(), "' does not begin with 'caddie: 1'"), {},
                  "the version of the format; a file that extends another may leave it out");
-  Checked checked = check(tree, whole, schemas, problems);
-  cross_check(tree, whole, checked.resolved, problems);
+  Node chosen = tree;
+  std::vector<std::string> notes;
+  choose_data(chosen, notes);
+  Checked checked = check(chosen, whole, schemas, problems);
+  checked.notes.insert(checked.notes.begin(), notes.begin(), notes.end());
+  cross_check(chosen, whole, checked.resolved, problems);
   Json& name = checked.resolved["name"];
   if (name == "") name = file_name(fs::path(chain.names.front()).stem().string());
   return checked;

@@ -7,6 +7,8 @@
 namespace caddie::config {
 
 Checked resolve(const Chain& chain, const Node& tree, const ComponentSchemas& schemas, Problems& problems);
+// Where layers name data in different ways (shards, a text, a dataset), the newest layer's way stays.
+void choose_data(Node& tree, std::vector<std::string>& notes);
 Location whole_file(const std::string& name);
 
 }  // namespace caddie::config

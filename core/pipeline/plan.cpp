@@ -45,7 +45,9 @@ class Walk {
   }
   // What computing a cached stage took.
   const Json& seconds() const { return seconds_; }
-  std::int64_t validation_tokens() const { return identity_.value("validation_tokens", std::int64_t{0}); }
+  std::int64_t validation_tokens() const {
+    return identity_.contains("validation") ? identity_["validation"].at("tokens").get<std::int64_t>() : 0;
+  }
 
  private:
   std::optional<CacheEntry> look(const StageKey& key) {
@@ -160,8 +162,8 @@ Json plan(const Session& session, const fs::path& cache) {
 
   std::int64_t vocabulary = session.stated_vocabulary();
   if (vocabulary == 0) {
-    const auto settings = data::DataSettings::from_json(session.section("data"));
     try {
+      const auto settings = data::located(data::DataSettings::from_json(session.section("data")));
       vocabulary = data::ByteTable::from_file(settings.tokenizer).vocabulary();
     } catch (const Error& error) {
       notes.push_back(concat(error.what(), "; model.vocabulary would tell the model's size without the tokenizer"));

@@ -59,7 +59,7 @@ StageKey quantize_stage_key(const Session& session, const Json& data_identity, c
 StageKey compress_stage_key(const Session& session, const std::string& codes_hash, const Json& data_identity) {
   return {"compress", {{"codes", codes_hash},
                        {"model", session.section("model")},  // the artifact says how to build its model
-                       {"tokenizer", data_identity.value("tokenizer_sha256", Json())},
+                       {"tokenizer", data_identity.at("tokenizer").at("sha256")},
                        {"compressor", with_identity(session, PluginKind::compressor, session.section("compress"))},
                        {"core", session.numeric_key().at("core")}}};
 }

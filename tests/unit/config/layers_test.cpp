@@ -163,3 +163,28 @@ TEST_CASE("A section that was taken away comes back") {
   CHECK(r["ttt"]["epochs"] == 20);
   CHECK(r["ttt"]["chunk"] == 131072);
 }
+
+TEST_CASE("The newest layer that names data takes the place of another way to name it") {
+  const auto data = [](std::vector<std::string> overrides) { return resolve(kValid, overrides)["data"]; };
+  CHECK(data({"data.text=synthetic"})["text"] == "synthetic");
+  CHECK(data({"data.text=synthetic"})["train"].is_null());
+  const Json pulled = data({"data.text=synthetic", "data.dataset=owner/name@v1.2", "data.shards=3"});
+  CHECK(pulled["dataset"] == "owner/name@v1.2");
+  CHECK(pulled["shards"] == 3);
+  CHECK(pulled["text"].is_null());
+  CHECK(pulled["train"].is_null());
+  const Json shards = data({"data.dataset=owner/name", "data.variant=sp1024", "data.train=/a/t_*.bin",
+                            "data.validation=/a/v.bin", "data.tokenizer=/a/t.model"});
+  CHECK(shards["dataset"].is_null());
+  CHECK(shards["variant"].is_null());
+  CHECK(shards["tokenizer"] == "/a/t.model");
+  // Taking away is not naming, and a part of another way is not enough.
+  CHECK(data({"data.text=null"})["train"].is_array());
+  CHECK(data({"data.shards=2"})["train"].is_array());
+
+  const Folder folder;
+  folder.write("base.yaml", kValid);
+  const Manifest m = load(folder.write("top.yaml", "extends: base.yaml\ndata: {dataset: owner/name}\n"));
+  CHECK(m.resolved["data"]["tokenizer"].is_null());
+  CHECK(m.notes.at(0).find("'train'") != std::string::npos);
+}

@@ -123,7 +123,12 @@ TEST_CASE("Rules between keys") {
   CHECK(p.column == 20);
   CHECK(first({"train.stop={seconds: null, steps: null}"}).message ==
         "training never ends: 'train.stop' has neither seconds nor steps");
-  CHECK(first({"data.text=synthetic"}).message == "'data.train' and 'data.text' exclude each other");
+  CHECK(problems_in(replaced(kValid, "data: {", "data: {text: synthetic, ")).at(0).message ==
+        "'data.train' and 'data.text' exclude each other");
+  CHECK(problems_in(replaced(kValid, "data: {", "data: {dataset: owner/name, ")).at(0).message ==
+        "'data.train' and 'data.dataset' exclude each other");
+  for (const char* name : {"name", "owner/", "owner/na me", "owner/name@", "a/b/c", "owner/name@ "})
+    CHECK(first({concat("data.dataset=", name)}).message.find("accepted: OWNER/NAME") != std::string::npos);
   CHECK(first({"data.train=null"}).message == "'data' names nothing to train on");
   CHECK(first({"data.tokenizer=null"}).message == "'data.tokenizer' is missing");
   CHECK(first({"optimizers=[]"}).message == "'optimizers' is empty: no parameter would be trained");
