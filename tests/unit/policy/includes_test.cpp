@@ -118,9 +118,10 @@ TEST_CASE("a plugin's quoted includes are the SDK's headers and files of its own
   }
 }
 
-TEST_CASE("one room a library: yaml-cpp in config, Boost.DLL in host, CLI11 in the program, SentencePiece in data") {
+TEST_CASE("one room a library: yaml-cpp in config, Boost.DLL in host, CLI11 in the program, SentencePiece in data, SQLite in registry") {
   const std::map<std::string, std::string> homes{
-      {"yaml-cpp/", "core/config"}, {"boost/dll", "core/host"}, {"CLI/", "tools/cli"}, {"sentencepiece", "core/data"}};
+      {"yaml-cpp/", "core/config"}, {"boost/dll", "core/host"}, {"CLI/", "tools/cli"}, {"sentencepiece", "core/data"},
+      {"sqlite3", "registry"}, {"boost/math", "registry"}};
   for (const auto& file : source_files())
     for (const auto& include : includes_of(file))
       for (const auto& [library, home] : homes) {
