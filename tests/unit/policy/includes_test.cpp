@@ -118,7 +118,7 @@ TEST_CASE("a plugin's quoted includes are the SDK's headers and files of its own
   }
 }
 
-TEST_CASE("one room a library: yaml-cpp in config, Boost.DLL in host, CLI11 in the program, SentencePiece in data, SQLite in registry") {
+TEST_CASE("one room a library: yaml-cpp in config, Boost.DLL in host, CLI11 in the program, SQLite in the registry") {
   const std::map<std::string, std::string> homes{
       {"yaml-cpp/", "core/config"}, {"boost/dll", "core/host"}, {"CLI/", "tools/cli"}, {"sentencepiece", "core/data"},
       {"sqlite3", "registry"}, {"boost/math", "registry"}};
