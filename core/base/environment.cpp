@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -41,6 +42,13 @@ std::int64_t peak_memory_bytes() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::int64_t peak_memory_bytes(const c10::Device& device) {
+  if (device.is_cpu()) return peak_memory_bytes();
+  const auto index = device.has_index() ? device.index() : c10::DeviceIndex(0);
+  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(index);
+  return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
 }
 
 const char* abi_id() { return CADDIE_ABI_ID; }

@@ -1,6 +1,8 @@
 // Facts about the machine and the build, for a run's record and for `caddie doctor`.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include "caddie/export.h"
 #include "core/base/json.h"
 
@@ -12,6 +14,8 @@ CADDIE_API Json environment_facts();
 CADDIE_API bool cpu_has(const char* feature);
 CADDIE_API std::int64_t total_memory_bytes();
 CADDIE_API std::int64_t peak_memory_bytes();  // of this process, resident
+// Of the device's allocator since it began; on a CPU that of this process.
+CADDIE_API std::int64_t peak_memory_bytes(const c10::Device& device);
 // The stages' behaviour version of the core: raised when outputs change; part of the keys.
 inline constexpr int kCoreBehaviour = 1;
 CADDIE_API const char* abi_id();

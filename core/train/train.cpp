@@ -1,7 +1,6 @@
 #include "core/train/train.h"
 
 #include <ATen/ops/tensor.h>
-#include <c10/core/CachingDeviceAllocator.h>
 
 #include <algorithm>
 #include <utility>
@@ -46,12 +45,6 @@ double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-std::int64_t peak_memory(const at::Device& device) {
-  if (device.is_cpu()) return peak_memory_bytes();
-  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index() < 0 ? c10::DeviceIndex(0) : device.index());
-  return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
 }
 
 std::string with_commas(double value) {
@@ -228,7 +221,7 @@ class Loop {
     for (double seconds : step_seconds_) total += seconds;
     if (total > 0)
       result.tokens_per_second = static_cast<double>(settings_.tokens_per_step) * static_cast<double>(step_seconds_.size()) / total;
-    result.peak_memory_bytes = peak_memory(job_.model.parameters().front().tensor.device());
+    result.peak_memory_bytes = caddie::peak_memory_bytes(job_.model.parameters().front().tensor.device());
     result.train_loss = loss_;
     result.swa_count = trainer_.averager().swa_count();
     if (resumed_from_ >= 0) result.resumed_from_step = resumed_from_;

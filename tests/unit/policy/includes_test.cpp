@@ -34,6 +34,8 @@ const std::map<std::string, Rooms>& allowed() {
       // Beside the pipeline: it calls what a run calls, with numbers of its own.
       {"core/parity", with({"core/config", "core/host", "core/data", "core/artifact", "core/train", "core/eval",
                             "core/pipeline"})},
+      {"core/bench", with({"core/config", "core/host", "core/data", "core/artifact", "core/train", "core/eval",
+                           "core/pipeline"})},
   };
   return table;
 }

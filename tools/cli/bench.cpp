@@ -1,0 +1,139 @@
+// caddie bench: speed of the program's parts, and how it compares with a stored result.
+#include <algorithm>
+#include <memory>
+
+#include "caddie/error.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/base/suggest.h"
+#include "core/bench/against.h"
+#include "core/bench/bench.h"
+#include "core/bench/shapes.h"
+#include "tools/cli/session.h"
+
+namespace caddie::cli {
+namespace {
+
+struct Arguments {
+  std::string shape = "quick", precision, device, against, save;
+  std::int64_t steps = 0;
+  double fail_above = 0;
+  std::vector<std::string> words;  // parts, then overrides
+};
+
+const bench::Part* find_part(const std::string& name) {
+  for (const bench::Part& part : bench::parts())
+    if (name == part.name) return &part;
+  return nullptr;
+}
+
+std::vector<const bench::Part*> chosen_parts(const Arguments& arguments, std::vector<std::string>& overrides) {
+  std::vector<const bench::Part*> chosen;
+  for (const std::string& word : arguments.words) {
+    if (word.find('=') != std::string::npos) {
+      overrides.push_back(word);
+      continue;
+    }
+    const bench::Part* part = find_part(word);
+    if (!part) {
+      std::vector<std::string> names;
+      std::string accepted;
+      for (const bench::Part& known : bench::parts()) {
+        names.emplace_back(known.name);
+        accepted += (accepted.empty() ? "" : ", ") + std::string(known.name);
+      }
+      const std::string near = closest(word, names);
+      throw Error(ErrorKind::usage, concat("unknown part '", word, "' of caddie bench", near.empty() ? "" : "; did you mean '" + near + "'?"),
+                  "accepted: " + accepted + "; overrides are key.path=value");
+    }
+    chosen.push_back(part);
+  }
+  if (chosen.empty())
+    for (const bench::Part& part : bench::parts()) chosen.push_back(&part);
+  return chosen;
+}
+
+std::string show(const Json& result) {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [key, value] : result.items()) {
+    if (value.is_object() || value.is_array() || key == "git_commit" || key == "bench") continue;
+    if (value.is_number_float()) rows.push_back({key, fixed(value.get<double>(), value.get<double>() < 1000 ? 3 : 0)});
+    else if (value.is_number()) rows.push_back({key, with_commas(value.get<std::int64_t>())});
+    else if (value.is_string()) rows.push_back({key, value.get<std::string>()});
+  }
+  std::string text = result.at("bench").get<std::string>() + "\n" + table(rows);
+  if (result.contains("ops")) {
+    rows = {{"op", "ms", "oracle, ms", "ratio"}};
+    for (const Json& op : result.at("ops"))
+      rows.push_back({op.at("op"), fixed(op.at("ms_median"), 3), fixed(op.at("oracle_ms_median"), 3),
+                      fixed(op.at("against_oracle"), 2)});
+    text += table(rows);
+  }
+  return text;
+}
+
+int compare(const Json& results, const Arguments& arguments, std::string& text) {
+  const bench::Against against = bench::compare_with(read_json(arguments.against), results);
+  std::vector<std::vector<std::string>> rows = {{"part", "shape", "figure", "stored", "now", "ratio", ""}};
+  bool worse = false;
+  for (const bench::Comparison& row : against.rows) {
+    const bool over = arguments.fail_above > 0 && row.ratio > arguments.fail_above;
+    worse = worse || over;
+    const char* word = over ? "too slow" : !row.apart ? "" : row.ratio > 1 ? "slower" : "faster";
+    rows.push_back({row.bench, row.shape, row.figure, fixed(row.stored, 2), fixed(row.now, 2), fixed(row.ratio, 3), word});
+  }
+  text += "\nagainst " + arguments.against + " (ratio: now / stored; a word where the quartiles do not touch)\n" + table(rows);
+  for (const std::string& note : against.notes) text += "  note: " + note + "\n";
+  return worse ? 1 : 0;
+}
+
+int bench_command(const Globals& globals, const Arguments& arguments) {
+  bench::Options options;
+  options.shape = arguments.shape;
+  options.steps = arguments.steps;
+  if (arguments.steps < 0) throw Error(ErrorKind::usage, concat("--steps is ", arguments.steps), "accepted: 1 and above; 0: the part's own number");
+  if (!arguments.precision.empty()) options.overrides.push_back("precision=" + arguments.precision);
+  if (!arguments.device.empty()) options.overrides.push_back("device=" + arguments.device);
+  const auto parts = chosen_parts(arguments, options.overrides);
+  if (!arguments.against.empty()) read_json(arguments.against);  // a wrong name is said before the work
+  const auto catalogue = make_catalogue(globals);
+  Json results = Json::array();
+  std::string text;
+  for (const bench::Part* part : parts) {
+    if (parts.size() > 1) log::info(concat("bench ", part->name));
+    bench::Bench bench(options, catalogue);
+    results.push_back(part->run(bench));
+    text += (text.empty() ? "" : "\n") + show(results.back());
+  }
+  const Json result = parts.size() == 1 ? results.front() : results;
+  if (!arguments.save.empty()) write_json(arguments.save, result);
+  const int code = arguments.against.empty() ? 0 : compare(results, arguments, text);
+  if (globals.json && !arguments.against.empty()) log::info(text);
+  print_result(globals, canonical(result), text);
+  return code;
+}
+
+}  // namespace
+
+void add_bench_command(Command& root) {
+  auto arguments = std::make_shared<Arguments>();
+  std::string more = "Parts:\n";
+  for (const bench::Part& part : bench::parts()) more += concat("  ", part.name, std::string(12 - std::string(part.name).size(), ' '), part.doc, "\n");
+  more += "Examples:\n"
+          "  caddie bench train --shape small --steps 5 --json\n"
+          "  caddie bench train gptq --save before.json\n"
+          "  caddie bench train gptq --against before.json --fail-above 1.1\n"
+          "  caddie bench train --shape reference train.tokens_per_step=16384\n";
+  auto command = root.add("bench", "Speed of the program's parts, on made-up tokens at fixed sizes", more);
+  command.option("--shape", arguments->shape, "quick, small or reference");
+  command.option("--steps", arguments->steps, "Steps, or repeats of what is measured; 0: the part's own number");
+  command.option("--precision", arguments->precision, "auto, float32 or bfloat16");
+  command.option("--device", arguments->device, "auto, cpu or cuda");
+  command.option("--save", arguments->save, "Keep the result in this file");
+  command.option("--against", arguments->against, "Compare with a result kept before on this machine");
+  command.option("--fail-above", arguments->fail_above, "With --against: exit 1 if a ratio is above this");
+  command.arguments("parts", arguments->words, "Parts (none: all), and changes of the shape's manifest, key.path=value");
+  command.run([arguments](const Globals& globals) { return bench_command(globals, *arguments); });
+}
+
+}  // namespace caddie::cli
