@@ -11,6 +11,7 @@
 #include "caddie/error.h"
 #include "core/base/interrupt.h"
 #include "core/base/progress.h"
+#include "core/base/trace.h"
 #include "core/base/sampling.h"
 
 namespace caddie::artifact {
@@ -58,6 +59,7 @@ at::Tensor self_generated_tokens(Model& model, std::int64_t vocabulary, std::int
   model.prepare(/*training=*/false);
   const auto generator = cached ? model.generator(sequences, length) : nullptr;
   const Sampling sampling{temperature, 0};
+  const trace::Span span("quantize", "generate calibration text");
   Progress progress("calibration text");
   for (std::int64_t position = 0; position + 1 < length; ++position) {
     throw_if_interrupted();
@@ -137,6 +139,7 @@ void collect_hessians(Model& model, std::span<const at::Tensor> batches, Hessian
     throw_if_interrupted();
     CADDIE_CHECK(tokens.dim() == 2 && tokens.size(1) >= 2, ErrorKind::failed, "calibration tokens are ", tokens.sizes(),
                  ", needed are [sequences, tokens] of at least 2 tokens");
+    const trace::Span span("quantize", "observe a calibration batch");
     // The last token is only a target.
     model.observe(tokens.narrow(1, 0, tokens.size(1) - 1), collector);
     collector.end_batch();

@@ -14,6 +14,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/parameter_match.h"
 #include "core/base/progress.h"
+#include "core/base/trace.h"
 
 namespace caddie::artifact {
 namespace {
@@ -128,6 +129,7 @@ class Driver {
     for (const auto member : members)
       weights.push_back({parameters_[member].name, parameters_[member].tensor.detach()});
     const std::string use = settings_.tensors[entry].value("use", std::string("?"));
+    const trace::Span span("quantize", weights.front().name);
     try {
       auto tensors = quantizers_[entry]->quantize(weights, calibration);
       CADDIE_CHECK(tensors.size() == weights.size(), ErrorKind::failed, "it returned ", tensors.size(), " results for ",

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "caddie/error.h"
+#include "core/base/trace.h"
 
 namespace caddie::data {
 
@@ -47,6 +48,7 @@ struct SequentialLoader::Impl {
 
   // This rank's slice number `index`, on the host.
   Batch make(std::int64_t index) const {
+    const trace::Span span("data", "make a slice", index);
     const std::int64_t slice = index * settings.world + settings.rank;
     // slice * slice_tokens would overflow after 2^63 tokens only.
     const std::int64_t first = slice * slice_tokens % stream.size();
@@ -67,6 +69,7 @@ struct SequentialLoader::Impl {
   }
 
   void produce(std::int64_t index) {
+    trace::name_thread("loader");
     try {
       while (true) {
         Batch batch = make(index++);

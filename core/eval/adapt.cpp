@@ -10,6 +10,7 @@
 #include "core/base/clock.h"
 #include "core/base/interrupt.h"
 #include "core/base/progress.h"
+#include "core/base/trace.h"
 #include "core/eval/learner.h"
 
 namespace caddie::eval {
@@ -98,12 +99,14 @@ TttResult adapt(Model& model, const Text& text, const Settings& settings, const 
                       static_cast<long long>(count), result.score.bits_per_byte());
       }
       const auto ranks = static_cast<double>(ranks_of(communicator));
+      std::optional<trace::Span> span(std::in_place, "ttt", "score a chunk", index);
       const Stopwatch score_time;
       model.prepare(/*training=*/false);
       record.score = score_chunk(model, prepared, settings, own, communicator, [&](std::int64_t scored) {
         progress.update((static_cast<double>(own.first) + static_cast<double>(scored) * ranks) / total_windows, detail);
       });
       record.score_seconds = score_time.seconds();
+      span.reset();
       const std::int64_t from = scored_to;
       scored_to = windows[static_cast<std::size_t>(own.first + own.count - 1)].to;
       CADDIE_ASSERT(record.score.tokens == scored_to - from);
@@ -113,6 +116,7 @@ TttResult adapt(Model& model, const Text& text, const Settings& settings, const 
 
       const Interval interval = adaptable(prepared, index, length, settings.sequence, scored_to);
       if (adapts && index + 1 < count && interval.to > interval.from) {
+        const trace::Span adapting("ttt", "adapt to a chunk", index);
         const Stopwatch adapt_time;
         throw_if_interrupted();
         strategy.adapt(chunk_of(prepared, interval, settings.sequence, index, count, communicator), *learner);

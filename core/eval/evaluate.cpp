@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "core/base/interrupt.h"
 #include "core/base/progress.h"
+#include "core/base/trace.h"
 
 namespace caddie::eval {
 namespace {
@@ -57,7 +58,8 @@ struct Rows {
 };
 
 void score_rows(Model& model, const Prepared& text, std::int64_t sequence, const Rows& rows, std::int64_t from,
-                Sums& sums) {
+                Sums& sums, LossProfile* profile = nullptr) {
+  const trace::Span span("evaluate", "batch", rows.start);
   const at::Tensor inputs = rows_of(text.tokens, rows.start, rows.count, rows.distance, sequence);
   const at::Tensor targets = rows_of(text.tokens, rows.start + 1, rows.count, rows.distance, sequence);
   const at::Tensor bytes = rows_of(text.bytes, rows.start + from, rows.count, rows.distance, sequence - from);
@@ -65,6 +67,7 @@ void score_rows(Model& model, const Prepared& text, std::int64_t sequence, const
       model.nats(inputs.to(at::kLong).contiguous(), targets.to(at::kLong).contiguous(), from);
   CADDIE_ASSERT(nats.dim() == 2 && nats.size(0) == rows.count && nats.size(1) == sequence - from);
   sums.add(nats, bytes);
+  if (profile != nullptr) profile->add(nats, bytes);
 }
 
 // Shows how far it is, and now and then the loss so far (which makes a GPU wait).
@@ -90,7 +93,8 @@ class Report {
 
 }  // namespace
 
-Score flat(Model& model, const Text& text, const Settings& settings, Communicator* communicator) {
+Score flat(Model& model, const Text& text, const Settings& settings, Communicator* communicator,
+           LossProfile* profile) {
   const at::NoGradGuard no_gradients;
   const Prepared prepared = prepare_text(model, text, settings);
   const at::Device device = device_of(model);
@@ -105,11 +109,13 @@ Score flat(Model& model, const Text& text, const Settings& settings, Communicato
   for (std::int64_t first = begin; first < end; first += batch) {
     throw_if_interrupted();
     const std::int64_t rows = std::min(batch, end - first);
-    score_rows(model, prepared, settings.sequence, {first * settings.sequence, rows, settings.sequence}, 0, sums);
+    score_rows(model, prepared, settings.sequence, {first * settings.sequence, rows, settings.sequence}, 0, sums,
+               profile);
     report.update(first + rows - begin, sums);
   }
   Score score = sums.read();
   reduce(score, communicator, device);
+  if (profile != nullptr) profile->reduce(communicator);
   score.limited_to = prepared.limited_to;
   return score;
 }

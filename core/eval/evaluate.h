@@ -10,13 +10,16 @@
 
 #include "caddie/communicator.h"
 #include "caddie/model.h"
+#include "core/eval/profile.h"
 #include "core/eval/score.h"
 #include "core/eval/windows.h"
 
 namespace caddie::eval {
 
-// Non-overlapping sequences. Ranks take contiguous parts; every rank returns the score of the whole text.
-CADDIE_API Score flat(Model& model, const Text& text, const Settings& settings, Communicator* communicator = nullptr);
+// Non-overlapping sequences. Ranks take contiguous parts; every rank returns the score of the whole text, and fills
+// `profile` (made for the sequence and the model's device) if there is one.
+CADDIE_API Score flat(Model& model, const Text& text, const Settings& settings, Communicator* communicator = nullptr,
+                      LossProfile* profile = nullptr);
 
 // Overlapping windows; only scored rows reach the head. Ranks take every size-th window; every rank returns the whole
 // score.

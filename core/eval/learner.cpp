@@ -10,6 +10,7 @@
 
 #include "caddie/error.h"
 #include "core/base/interrupt.h"
+#include "core/base/trace.h"
 
 namespace caddie::eval {
 namespace {
@@ -57,6 +58,7 @@ ModelLearner::~ModelLearner() {
 double ModelLearner::gradients(const at::Tensor& inputs, const at::Tensor& targets, std::vector<at::Tensor>& out) {
   CADDIE_ASSERT(inputs.dim() == 2 && inputs.size(0) > 0 && targets.sizes() == inputs.sizes());
   throw_if_interrupted();
+  const trace::Span span("ttt", "gradients");
   out.clear();
   for (const auto& parameter : model_.parameters()) parameter.tensor.mutable_grad() = at::Tensor();
   model_.prepare(/*training=*/false);  // the strategy may have changed the parameters

@@ -11,6 +11,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
 #include "core/base/safetensors.h"
+#include "core/base/trace.h"
 #include "core/pipeline/run_folder.h"
 #include "core/pipeline/stages.h"
 #include "core/pipeline/verdicts.h"
@@ -95,6 +96,7 @@ class Runner {
   template <class Compute>
   CacheEntry stage(const StageKey& key, Compute compute) {
     begin(key.stage);
+    const trace::Span span("stage", key.stage);
     const Stopwatch watch;
     bool hit = false;
     CacheEntry entry = cache_.get(key, ignored(key.stage), compute, hit);
@@ -184,6 +186,7 @@ class Runner {
     const std::vector<ScoreMode> modes = score_modes(session_, identity_, train_.outputs, decoded_hash_);
     if (modes.empty()) return;
     begin("evaluate");
+    const trace::Span span("stage", "evaluate");
     const Stopwatch watch;
     bool all_hit = true;
     double computed_seconds = 0;
@@ -192,6 +195,7 @@ class Runner {
       ingredients[mode.metric] = mode.key.ingredients;
       bool hit = false;
       const CacheEntry entry = cache_.get(mode.key, ignored("evaluate"), [&](const fs::path&) {
+        const trace::Span scoring("evaluate", mode.metric);
         Model& model = model_with(mode.weights);
         return mode.sliding ? score_sliding(session_, model, text_) : score_flat(session_, model, text_);
       }, hit);

@@ -2,11 +2,13 @@
 #include "caddie/error.h"
 #include "core/artifact/codes_file.h"
 #include "core/artifact/container.h"
+#include "core/artifact/describe.h"
 #include "core/artifact/quantize.h"
 #include "core/base/files.h"
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/safetensors.h"
+#include "core/base/trace.h"
 #include "core/data/shards.h"
 #include "core/pipeline/stages.h"
 
@@ -18,6 +20,27 @@ artifact::CompressorFactory compressor_factory(const Session& session) {
   return [&session](const Json& section) {
     return session.catalogue().create_compressor(section, CompressorContext{&session.services()});
   };
+}
+
+// By tensor, for reports: how it was rounded and how far that moved it, |decoded - weight| / |weight| (Frobenius).
+Json tensor_errors(const artifact::QuantizedModel& quantized) {
+  Json list = Json::array();
+  for (const auto& tensor : quantized.tensors)
+    list.push_back({{"name", tensor.name}, {"quantizer", tensor.quantizer}, {"bits", tensor.data.bits},
+                    {"relative_error", tensor.relative_error}});
+  return list;
+}
+
+// By tensor: bytes before compression, and the entropy of those bytes (the payload cannot be taken apart by tensor).
+Json tensor_sizes(const artifact::Artifact& artifact) {
+  const Json description = artifact::describe_artifact(artifact);
+  Json list = Json::array();
+  for (const Json& tensor : description.at("tensors")) {
+    Json row;
+    for (const char* key : {"name", "role", "shape", "stored", "raw_bytes", "entropy_bytes"}) row[key] = tensor.at(key);
+    list.push_back(row);
+  }
+  return list;
 }
 
 }  // namespace
@@ -48,6 +71,7 @@ Json compute_quantize(const Session& session, const data::DataSet& data, const f
   return {{"codes_hash", codes_hash},
           {"decoded_hash", artifact::weights_hash(artifact::decode(quantized.tensors))},
           {"notes", quantized.notes},
+          {"tensors", tensor_errors(quantized)},
           {"calibration_seconds", times.tokens_seconds},
           {"hessians_seconds", times.hessians_seconds},
           {"quantize_seconds", times.quantize_seconds}};
@@ -64,9 +88,13 @@ Json compute_compress(const Session& session, const data::DataSet& data, const f
                       {"tokenizer", data.bytes->tokenizer_sha256()}};
   const fs::path file = folder / "model.caddie";
   const auto compressor = factory(section);
-  artifact::write_artifact(file, quantized.tensors, about, section, *compressor);
+  {
+    const trace::Span span("compress", "compress with " + section.at("use").get<std::string>());
+    artifact::write_artifact(file, quantized.tensors, about, section, *compressor);
+  }
 
   // What counts is what comes back.
+  const trace::Span span("compress", "read back and compare");
   const artifact::Artifact back = artifact::read_artifact(file, factory);
   const std::string decoded = artifact::weights_hash(artifact::decoded_weights(back));
   CADDIE_CHECK(decoded == artifact::weights_hash(artifact::decode(quantized.tensors)), ErrorKind::failed,
@@ -75,6 +103,7 @@ Json compute_compress(const Session& session, const data::DataSet& data, const f
   return {{"bytes", fs::file_size(file)},
           {"header_bytes", back.header.header_bytes},
           {"raw_bytes", back.header.raw_bytes},
+          {"tensors", tensor_sizes(back)},
           {"sha256", sha256_file(file)},
           {"decoded_hash", decoded}};
 }

@@ -37,7 +37,9 @@ eval::Text validation_text(const data::DataSet& data, at::Device device) {
 
 Json score_flat(const Session& session, Model& model, const eval::Text& text) {
   const Json path = path_report(session, model, text);
-  return {{"score", eval::flat(model, text, settings_of(session)).to_json()}, {"path", path}};
+  eval::LossProfile profile(session.sequence(), session.device());
+  const eval::Score score = eval::flat(model, text, settings_of(session), nullptr, &profile);
+  return {{"score", score.to_json()}, {"path", path}, {"profile", profile.to_json()}};
 }
 
 Json score_sliding(const Session& session, Model& model, const eval::Text& text) {

@@ -11,6 +11,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
 #include "core/base/progress.h"
+#include "core/base/trace.h"
 #include "core/train/checkpoint.h"
 #include "core/train/schedule.h"
 
@@ -121,6 +122,7 @@ class Loop {
 
   void warm_up() {
     if (settings_.warmup_steps == 0) return;
+    const trace::Span span("train", "warm-up");
     StateDictionary before(StateDictionary::Keep::copies);
     save(before);
     for (std::int64_t i = 0; i < settings_.warmup_steps; ++i) {
@@ -131,6 +133,7 @@ class Loop {
   }
 
   std::vector<Batch> next_batches() {
+    const trace::Span span("train", "wait for the loader");
     std::vector<Batch> batches;
     for (std::int64_t i = 0; i < own_micro_batches_; ++i) batches.push_back(job_.batches.next());
     return batches;
@@ -175,6 +178,7 @@ class Loop {
   }
 
   void write_checkpoint(std::int64_t step) {
+    const trace::Span span("train", "checkpoint", step);
     StateDictionary state(StateDictionary::Keep::references);
     save(state);
     checkpoints_.write(state, step);
@@ -193,6 +197,7 @@ class Loop {
   }
 
   void one_step(Progress& progress) {
+    const trace::Span span("train", "step", trainer_.steps() + 1);
     started_at_ = step_start_;
     const double factor = job_.factor ? job_.factor(trainer_.steps()) : rate_factor(settings_, trainer_.steps(), started_at_);
     const double before = clock_.seconds();

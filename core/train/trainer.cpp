@@ -11,6 +11,7 @@
 
 #include "caddie/error.h"
 #include "core/base/parameter_match.h"
+#include "core/base/trace.h"
 #include "core/train/not_finite.h"
 #include "core/train/state.h"
 
@@ -64,21 +65,32 @@ void Trainer::make_optimizers(const OptimizerFactory& factory, Services& service
 
 at::Tensor Trainer::accumulate(std::span<const Batch> micro_batches) {
   gradients_.zero();
-  model_.prepare(true);
+  {
+    const trace::Span span("train", "prepare");
+    model_.prepare(true);
+  }
   const auto device = gradients_.all().device();
   const double share = 1.0 / static_cast<double>(micro_batches.size() * static_cast<std::size_t>(communicator_.size()));
   const at::Tensor scale = at::full({}, share, gradients_.all().options());
   std::vector<at::Tensor> losses, norms;
   for (const Batch& batch : micro_batches) {
-    const at::Tensor loss = model_.loss(batch.inputs.to(device, true), batch.targets.to(device, true));
+    const trace::Span span("train", "micro batch", static_cast<std::int64_t>(losses.size()));
+    const at::Tensor loss = [&] {
+      const trace::Span forward("train", "forward");
+      return model_.loss(batch.inputs.to(device, true), batch.targets.to(device, true));
+    }();
     CADDIE_CHECK(loss.dim() == 0 && loss.scalar_type() == at::kFloat && loss.requires_grad(), ErrorKind::failed,
                  "the model's loss is not a float32 scalar with a gradient");
-    loss.backward(scale);
+    {
+      const trace::Span backward("train", "backward");
+      loss.backward(scale);
+    }
     losses.push_back(loss.detach());
     norms.push_back(at::linalg_vector_norm(gradients_.all()));
   }
   if (steps_ == 0) gradients_.check_attached();
   losses.insert(losses.end(), norms.begin(), norms.end());
+  const trace::Span span("train", "wait for the losses");
   return at::stack(losses).cpu();  // the only wait for the device in a step
 }
 
@@ -98,6 +110,7 @@ double Trainer::reduce(const at::Tensor& measured, std::span<const Batch> micro_
   if (!finite) report_not_finite(measured, micro_batches);
   CADDIE_CHECK(shared[1].item<double>() == 0, ErrorKind::failed, "step ", steps_,
                ": a loss or gradient of another rank is not finite");
+  const trace::Span span("train", "reduce gradients");
   communicator_.all_reduce_sum(gradients_.all());
   return shared[0].item<double>() / communicator_.size();
 }
@@ -114,9 +127,15 @@ double Trainer::step(std::span<const Batch> micro_batches, double rate_factor) {
   const at::NoGradGuard guard;
   const double loss = reduce(measured, micro_batches);
   if (settings_.gradient_clip > 0) clip();
-  for (const auto& optimizer : optimizers_)
-    if (optimizer) optimizer->step({steps_, rate_factor});
-  averager_.update(steps_, rate_factor);
+  for (std::size_t i = 0; i < optimizers_.size(); ++i) {
+    if (!optimizers_[i]) continue;
+    const trace::Span span("train", "optimizer", static_cast<std::int64_t>(i));
+    optimizers_[i]->step({steps_, rate_factor});
+  }
+  {
+    const trace::Span span("train", "average");
+    averager_.update(steps_, rate_factor);
+  }
   ++steps_;
   return loss;
 }

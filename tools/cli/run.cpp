@@ -4,7 +4,9 @@
 
 #include "caddie/error.h"
 #include "core/base/clock.h"
+#include "core/base/files.h"
 #include "core/base/log.h"
+#include "core/base/trace.h"
 #include "core/pipeline/plan.h"
 #include "core/pipeline/run.h"
 #include "tools/cli/session.h"
@@ -16,7 +18,7 @@ namespace {
 struct RunArguments {
   std::string manifest;
   std::vector<std::string> overrides;
-  std::string from, until, resume, seeds;
+  std::string from, until, resume, seeds, profile;
   bool no_cache = false;
 };
 
@@ -50,7 +52,32 @@ void run_once(const Globals& globals, const RunArguments& arguments, const std::
   throw *outcome.error;
 }
 
+// Records a trace until the end of the command, however it ends.
+class Profile {
+ public:
+  explicit Profile(const RunArguments& arguments) : arguments_(arguments) {
+    if (arguments.profile.empty()) return;
+    write_atomic(arguments.profile, "");  // a place that cannot be written is found now, not after an hour
+    trace::start();
+    trace::name_thread("main");
+  }
+  ~Profile() {
+    if (arguments_.profile.empty()) return;
+    try {
+      trace::write(arguments_.profile, {{"manifest", arguments_.manifest}, {"overrides", arguments_.overrides}});
+      log::info("trace: " + arguments_.profile + "   open it at https://ui.perfetto.dev or chrome://tracing");
+    } catch (const std::exception& error) {
+      log::warning(concat("no trace was written: ", error.what()));
+    }
+  }
+  Profile(const Profile&) = delete;
+
+ private:
+  const RunArguments& arguments_;
+};
+
 int run_command(const Globals& globals, const RunArguments& arguments) {
+  const Profile profile(arguments);
   if (arguments.seeds.empty()) {
     run_once(globals, arguments, arguments.overrides);
     return 0;
@@ -114,6 +141,7 @@ void add_run_commands(Command& root) {
   run.option("--until", arguments->until, "The last stage to run");
   run.flag("--no-cache", arguments->no_cache, "Compute every stage");
   run.option("--resume", arguments->resume, "Go on with a run that was interrupted (its id or folder)");
+  run.option("--profile", arguments->profile, "Write a trace of where the time goes, for Perfetto or chrome://tracing");
   run.run([arguments](const Globals& globals) { return run_command(globals, *arguments); });
 
   struct PlanArguments {
