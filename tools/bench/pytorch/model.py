@@ -1,26 +1,20 @@
-"""One training step (forward and backward) of the reference's architecture in plain PyTorch: the yardstick of caddie's
-training speed. Written as one would write it in PyTorch, not tuned and not a port of caddie's kernels.
+"""The reference's architecture in plain PyTorch: the yardstick of caddie's speed. Written as one would write it in PyTorch,
+with fused library calls where there are any; neither tuned by hand nor a port of caddie's kernels.
 
-    python tools/bench/pytorch/train_step.py --shape quick --precision float32 [--compile] [--steps 10] [--threads N]
-
-Prints one JSON line: {"shape", "precision", "compiled", "step_ms_median", "step_ms_best", "cpu_ms_best",
-"tokens_per_second", "torch"}. cpu_ms_best is the process's CPU time, which a busy machine disturbs less. Shapes as in
-`caddie bench train`.
+Shapes are those of `caddie bench` (core/bench/shapes.cpp).
 """
-
-import argparse
-import json
-import statistics
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 SHAPES = {
-    "quick": dict(vocabulary=1024, width=192, layers=6, heads=6, kv_heads=3, hidden=672, xsa_last=2, sequence=256, batch=32),
-    "small": dict(vocabulary=4096, width=256, layers=8, heads=8, kv_heads=4, hidden=896, xsa_last=3, sequence=512, batch=16),
-    "reference": dict(vocabulary=4096, width=512, layers=10, heads=8, kv_heads=4, hidden=1792, xsa_last=4, sequence=2048, batch=48),
+    "quick": dict(vocabulary=1024, width=192, layers=6, heads=6, kv_heads=3, xsa_last=2, sequence=256,
+                  tokens_per_step=8192, micro_batches=1),
+    "small": dict(vocabulary=4096, width=256, layers=8, heads=8, kv_heads=4, xsa_last=3, sequence=512,
+                  tokens_per_step=8192, micro_batches=1),
+    "reference": dict(vocabulary=4096, width=512, layers=10, heads=8, kv_heads=4, xsa_last=4, sequence=2048,
+                      tokens_per_step=786432, micro_batches=8),
 }
 EPSILON = torch.finfo(torch.float32).eps
 
@@ -48,7 +42,8 @@ class Linear(nn.Linear):
         self.top = 2 ** (bits - 1) - 1
 
     def forward(self, x):
-        return F.linear(x, FakeQuantized.apply(self.weight, self.top).to(x.dtype))
+        weight = FakeQuantized.apply(self.weight, self.top) if self.training else self.weight
+        return F.linear(x, weight.to(x.dtype))
 
 
 def rotate(x, cos, sin):
@@ -59,7 +54,8 @@ def rotate(x, cos, sin):
 class Attention(nn.Module):
     def __init__(self, c, exclusive):
         super().__init__()
-        self.heads, self.kv_heads, self.head, self.exclusive = c["heads"], c["kv_heads"], c["width"] // c["heads"], exclusive
+        self.heads, self.kv_heads, self.head = c["heads"], c["kv_heads"], c["width"] // c["heads"]
+        self.exclusive = exclusive
         self.query = Linear(c["width"], c["width"], 6)
         self.key = Linear(c["width"], self.kv_heads * self.head, 6)
         self.value = Linear(c["width"], self.kv_heads * self.head, 6)
@@ -83,9 +79,9 @@ class Attention(nn.Module):
 class Block(nn.Module):
     def __init__(self, c, exclusive):
         super().__init__()
-        width = c["width"]
+        width, hidden = c["width"], int(3.5 * c["width"])
         self.attention = Attention(c, exclusive)
-        self.up, self.down = Linear(width, c["hidden"], 5), Linear(c["hidden"], width, 5)
+        self.up, self.down = Linear(width, hidden, 5), Linear(hidden, width, 5)
         self.attention_scale, self.mlp_scale = nn.Parameter(torch.ones(width)), nn.Parameter(torch.ones(width))
         self.mix = nn.Parameter(torch.stack((torch.ones(width), torch.zeros(width))))
 
@@ -111,52 +107,23 @@ class Model(nn.Module):
         self.register_buffer("cos", angle.cos().to(dtype))
         self.register_buffer("sin", angle.sin().to(dtype))
 
-    def forward(self, tokens, targets):
+    def logits(self, tokens):
         weight = self.embedding.weight.to(self.dtype)
         x = x0 = norm(F.embedding(tokens, weight))
+        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
         kept = []
         for i, block in enumerate(self.blocks):
             if i >= self.encoders and kept:
                 x = x + self.skip[i - (len(self.blocks) - self.encoders)].to(x.dtype) * kept.pop()
-            x = block(x, x0, self.cos, self.sin)
+            x = block(x, x0, cos, sin)
             if i < self.encoders:
                 kept.append(x)
-        logits = 30 * torch.tanh(F.linear(norm(x), weight) / 30)
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+        return 30 * torch.tanh(F.linear(norm(x), weight) / 30)
 
+    def forward(self, tokens, targets):
+        return F.cross_entropy(self.logits(tokens).float().flatten(0, 1), targets.flatten())
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--shape", choices=SHAPES, default="quick")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--matmul", choices=("highest", "high", "medium"), default="highest")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    torch.set_float32_matmul_precision(arguments.matmul)
-    torch.manual_seed(1)
-    c = SHAPES[arguments.shape]
-    model = Model(c, torch.bfloat16 if arguments.precision == "bfloat16" else torch.float32)
-    run = torch.compile(model) if arguments.compile else model
-    tokens = torch.randint(c["vocabulary"], (c["batch"], c["sequence"]))
-    targets = torch.randint(c["vocabulary"], (c["batch"], c["sequence"]))
-    walls, cpus = [], []
-    for step in range(arguments.steps + 1):
-        start, cpu = time.perf_counter(), time.process_time()
-        model.zero_grad()
-        run(tokens, targets).backward()
-        if step:
-            walls.append(1000 * (time.perf_counter() - start))
-            cpus.append(1000 * (time.process_time() - cpu))
-    print(json.dumps({"shape": arguments.shape, "precision": arguments.precision, "compiled": arguments.compile,
-                      "step_ms_median": round(statistics.median(walls), 1), "step_ms_best": round(min(walls), 1),
-                      "cpu_ms_best": round(min(cpus), 1),
-                      "tokens_per_second": round(c["batch"] * c["sequence"] / statistics.median(walls) * 1000),
-                      "torch": torch.__version__}))
-
-
-if __name__ == "__main__":
-    main()
+    def nats(self, tokens, targets):
+        """Of each target, [B, T]."""
+        logits = self.logits(tokens).float()
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
