@@ -1,21 +1,18 @@
 #include "core/pipeline/plan.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/rand.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "caddie/error.h"
 #include "core/artifact/predict.h"
-#include "core/base/clock.h"
 #include "core/base/environment.h"
 #include "core/base/parameter_match.h"
 #include "core/comm/solo.h"
 #include "core/eval/windows.h"
 #include "core/pipeline/cache.h"
 #include "core/pipeline/run.h"
+#include "core/pipeline/speed.h"
 #include "core/pipeline/stages.h"
 #include "core/train/train.h"
 
@@ -88,20 +85,6 @@ class Walk {
   Json keys_ = Json::object(), hits_ = Json::object(), seconds_ = Json::object(), identity_ = Json::object();
 };
 
-// Floating-point operations a second of this device's matrix products, in the session's precision.
-double matrix_speed(const Session& session) {
-  const auto type = session.precision() == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
-  const std::int64_t n = session.device().is_cuda() ? 4096 : 512;
-  const at::Tensor a = at::rand({n, n}, at::TensorOptions(session.device())).to(type);
-  double best = 1e9;
-  for (int i = 0; i < 4; ++i) {
-    const Stopwatch watch;
-    at::mm(a, a).flatten()[0].item<float>();
-    best = std::min(best, watch.seconds());
-  }
-  return 2.0 * std::pow(static_cast<double>(n), 3) / best;
-}
-
 std::int64_t optimizer_bytes(const Session& session, const std::vector<Parameter>& parameters) {
   const auto settings = train::TrainSettings::from_json(session.resolved());
   const auto assignment = assign_parameters(parameters, settings.optimizers, "optimizers");
@@ -128,16 +111,15 @@ std::int64_t memory_bytes(const Session& session, Model& model, std::int64_t ele
   return bytes + model.activation_bytes(settings.tokens_per_step / settings.micro_batches);
 }
 
-// Seconds of the stages that are not cached. Rough: matrix products at their measured speed, half of it for the rest.
-Json predict_seconds(const Session& session, Model& model, std::int64_t validation_tokens) {
-  const double token_seconds = model.training_flops_per_token() / (0.5 * matrix_speed(session));
+// Seconds of the stages that are not cached.
+Json predict_seconds(const Session& session, double token_seconds, std::int64_t validation_tokens) {
   const auto settings = train::TrainSettings::from_json(session.resolved());
+  const double step_seconds = static_cast<double>(settings.tokens_per_step) * token_seconds;
   Json seconds = Json::object();
   double train = 1e18;
   if (settings.stop_seconds) train = *settings.stop_seconds;
-  if (settings.stop_steps)
-    train = std::min(train, static_cast<double>(*settings.stop_steps * settings.tokens_per_step) * token_seconds);
-  seconds["train"] = train + static_cast<double>(settings.warmup_steps * settings.tokens_per_step) * token_seconds;
+  if (settings.stop_steps) train = std::min(train, static_cast<double>(*settings.stop_steps) * step_seconds);
+  seconds["train"] = train + static_cast<double>(settings.warmup_steps) * step_seconds;
   if (validation_tokens == 0) return seconds;
 
   if (session.section("evaluate").is_null()) return seconds;
@@ -195,14 +177,18 @@ Json plan(const Session& session, const fs::path& cache) {
   }
   const std::int64_t memory = memory_bytes(session, *model, elements);
 
-  Json seconds = predict_seconds(session, *model, walk.validation_tokens());
+  const double token_seconds =
+      model->training_flops_per_token() / expected_speed(cache.empty() ? StageCache::default_root() : cache, session, *model);
+  const auto step_tokens = session.section("train").at("tokens_per_step").get<double>();
+  Json seconds = predict_seconds(session, token_seconds, walk.validation_tokens());
   for (const auto& [stage, value] : walk.seconds().items()) seconds[stage] = value;
   const Json& cap = session.section("budgets").at("artifact_bytes");
   const bool bytes_fit = !has_artifact || cap.is_null() || bytes + code_bytes().value_or(0) <= cap.get<std::int64_t>();
   const bool memory_fits = session.device().is_cuda() || memory <= total_memory_bytes();
   result["parameters"] = elements;
   result["fits"] = bytes_fit && memory_fits;
-  result["predicted"] = {{"memory_bytes", memory}, {"seconds", seconds}};
+  result["predicted"] = {{"memory_bytes", memory}, {"seconds", seconds},
+                         {"step_seconds", step_tokens * token_seconds}};
   if (has_artifact) {
     result["predicted"]["artifact_bytes"] = bytes;
     result["predicted"]["code_bytes"] = code_bytes().value_or(0);

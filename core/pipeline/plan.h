@@ -10,7 +10,7 @@
 namespace caddie::pipeline {
 
 // {"parameters", "fits", "stages": [{"stage", "key", "cached"}], "predicted": {"artifact_bytes", "memory_bytes",
-//  "seconds": {stage: x}}, "notes": [...]}. Keys that depend on something which is not computed yet, or on data that is
+//  "seconds": {stage: x}, "step_seconds"}, "notes": [...]}. Keys that depend on something which is not computed yet, or on data that is
 // missing, are null.
 CADDIE_API Json plan(const Session& session, const std::filesystem::path& cache);
 

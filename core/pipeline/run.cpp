@@ -13,6 +13,7 @@
 #include "core/base/safetensors.h"
 #include "core/base/trace.h"
 #include "core/pipeline/run_folder.h"
+#include "core/pipeline/speed.h"
 #include "core/pipeline/stages.h"
 #include "core/pipeline/verdicts.h"
 
@@ -143,6 +144,8 @@ class Runner {
     train_ = stage(key, [&](const fs::path& into) {
       return compute_train(session_, data_, into, folder_, key.hash());
     });
+    if (!last_hit_)
+      remember_speed(cache_.root(), session_, *session_.create_model(data_.vocabulary, at::kMeta), train_.outputs);
     if (last_hit_ && fs::exists(train_.folder / "metrics.jsonl"))
       write_atomic(folder_.metrics(), read_text(train_.folder / "metrics.jsonl"));
     std::error_code ignored_code;

@@ -111,6 +111,7 @@ std::string plan_text(const Json& plan) {
       figures.push_back({"artifact, bytes", with_commas(predicted["artifact_bytes"])});
       figures.push_back({"compressed source, bytes", with_commas(predicted["code_bytes"])});
     }
+    figures.push_back({"seconds a step", fixed(predicted["step_seconds"].get<double>(), 3)});
     figures.push_back({"memory, MB", with_commas(predicted["memory_bytes"].get<std::int64_t>() / 1000000)});
     figures.push_back({"fits", plan.at("fits").get<bool>() ? "yes" : "no"});
     text += "\npredicted\n" + table(figures);
