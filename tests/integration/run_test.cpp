@@ -90,10 +90,10 @@ TEST_CASE("plan says what would be computed, and writes nothing") {
 
   const Json result = result_of(place.run());
   // The next prediction is what this training reached.
-  const Json predicted = result_of(place.caddie({"plan", kTiny})).at("predicted");
+  const Json expected = result_of(place.caddie({"plan", kTiny})).at("predicted");
   const fs::path resolved = fs::path(result.at("directory").get<std::string>()) / "resolved.json";
   const double tokens_per_step = read_json(resolved).at("train").at("tokens_per_step").get<double>();
-  CHECK(predicted.at("step_seconds").get<double>() ==
+  CHECK(expected.at("step_seconds").get<double>() ==
         Approx(tokens_per_step / result.at("train").at("tokens_per_second").get<double>()).epsilon(1e-6));
   const Outcome after = place.caddie({"plan", kTiny, "--detailed-exitcode"});
   CHECK(after.exit_code == 0);
