@@ -130,6 +130,7 @@ class Runner {
 
   void data_stage() {
     current_ = "data";
+    fetch_data(session_, options_.offline);
     const StageKey key = data_stage_key(session_);
     const CacheEntry entry = stage(key, [&](const fs::path& into) { return compute_data(session_, into); });
     data_ = data::open_data(entry.folder);
@@ -294,6 +295,7 @@ RunOutcome run(const Session& session, const RunOptions& options) {
 Json evaluate_artifact(const Session& session, const RunOptions& options, const fs::path& file) {
   StageCache cache(options.cache.empty() ? StageCache::default_root() : options.cache);
   bool hit = false;
+  fetch_data(session, options.offline);
   const CacheEntry entry = cache.get(data_stage_key(session), false,
                                      [&](const fs::path& into) { return compute_data(session, into); }, hit);
   const data::DataSet data = data::open_data(entry.folder);

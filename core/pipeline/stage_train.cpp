@@ -8,6 +8,7 @@
 #include "core/base/safetensors.h"
 #include "core/comm/solo.h"
 #include "core/data/loader.h"
+#include "core/data/pull/pull.h"
 #include "core/data/source.h"
 #include "core/pipeline/stages.h"
 #include "core/train/train.h"
@@ -52,6 +53,11 @@ data::LoaderSettings loader_settings(const Session& session, const data::DataSet
 }
 
 }  // namespace
+
+void fetch_data(const Session& session, bool offline) {
+  const auto settings = data::DataSettings::from_json(session.section("data"));
+  if (settings.dataset) data::ensure_dataset(*settings.dataset, offline);
+}
 
 Json compute_data(const Session& session, const fs::path& folder) {
   const data::DataSet data = data::prepare_data(data::DataSettings::from_json(session.section("data")), folder,

@@ -36,6 +36,10 @@ std::vector<ScoreMode> score_modes(const Session& session, const Json& data_iden
 std::string combined_key(const std::vector<ScoreMode>& modes);  // of the stage as a whole
 StageKey ttt_stage_key(const Session& session, const Json& data_identity, const std::string& weights_hash);
 
+// Before the data's key: gets a dataset that the manifest names and this machine lacks, announced; with `offline` that is
+// an Error(data). One process of a group calls it.
+CADDIE_API void fetch_data(const Session& session, bool offline);
+
 // Bodies: they fill a cache folder and return the entry's outputs.
 Json compute_data(const Session& session, const std::filesystem::path& folder);
 // `run` takes metrics and checkpoints while training goes on.

@@ -14,7 +14,7 @@
 #include "core/data/shards.h"
 #include "core/data/tokenize.h"
 #include "core/data/tokenizer.h"
-#include "tools/cli/command.h"
+#include "tools/cli/data_pull.h"
 
 namespace caddie::cli {
 namespace {
@@ -259,9 +259,10 @@ void add_tokenizer_commands(Command& root) {
 }  // namespace
 
 void add_data_commands(Command& root) {
-  Command group = root.add("data", "Token shards: make, describe, check");
+  Command group = root.add("data", "Token shards: get, make, describe, check");
   add_info(group);
   add_tokenize(group);
+  add_pull(group);
   add_verify(group);
   add_export_bible(group);
   add_tokenizer_commands(root);

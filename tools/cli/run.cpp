@@ -19,7 +19,7 @@ struct RunArguments {
   std::string manifest;
   std::vector<std::string> overrides;
   std::string from, until, resume, seeds, profile;
-  bool no_cache = false;
+  bool no_cache = false, offline = false;
 };
 
 std::vector<std::string> split_seeds(const std::string& text) {
@@ -42,6 +42,7 @@ void run_once(const Globals& globals, const RunArguments& arguments, const std::
   options.from = arguments.from;
   options.until = arguments.until;
   options.no_cache = arguments.no_cache;
+  options.offline = arguments.offline;
   options.resume = arguments.resume;
   const pipeline::RunOutcome outcome = pipeline::run(session, options);
   const bool finished = !outcome.error || outcome.error->kind() == ErrorKind::budget;
@@ -141,6 +142,7 @@ void add_run_commands(Command& root) {
   run.option("--from", arguments->from, "Compute this stage and later ones, whatever the cache holds");
   run.option("--until", arguments->until, "The last stage to run");
   run.flag("--no-cache", arguments->no_cache, "Compute every stage");
+  run.flag("--offline", arguments->offline, "No download: a dataset that is not on this machine is exit 6");
   run.option("--resume", arguments->resume, "Go on with a run that was interrupted (its id or folder)");
   run.option("--profile", arguments->profile, "Write a trace of where the time goes, for Perfetto or chrome://tracing");
   run.run([arguments](const Globals& globals) { return run_command(globals, *arguments); });
