@@ -2,16 +2,31 @@
 #pragma once
 
 #include <fstream>
-#include <stdexcept>
+#include <optional>
 #include <thread>
 
+#include "caddie/error.h"
 #include "core/base/files.h"
 #include "core/base/hash.h"
+#include "core/data/pull/pull.h"
 #include "tests/integration/workplace.h"
 
 namespace caddie::test {
 
 inline constexpr char kDataset[] = "owner/golf";
+
+// One pull, inside the test's process: starting the program takes longer than all that it does here.
+struct Pull {
+  std::string dataset = kDataset, variant;
+  std::optional<std::int64_t> shards;
+  data::PullOptions options;
+  std::vector<std::string> environment;
+};
+struct Pulled {
+  std::optional<ErrorKind> error;
+  std::string message;
+  Json report;
+};
 
 class FakeHub {
  public:
@@ -48,16 +63,29 @@ class FakeHub {
   }
   void forget_requests() const { std::filesystem::remove(root() / "requests.jsonl"); }
 
-  Process::Setup setup(std::vector<std::string> more = {}) const {
+  // For a process.
+  Process::Setup setup() const {
     Process::Setup setup;
-    setup.environment = {"HF_ENDPOINT=" + address(), "HF_HUB_CACHE=" + cache().string(), "HF_HOME=" + cache().string(),
-                         "HF_HUB_DOWNLOAD_TIMEOUT=1", "HF_TOKEN=", "http_proxy=", "no_proxy=", "HF_HUB_OFFLINE="};
-    setup.environment.insert(setup.environment.end(), more.begin(), more.end());
+    setup.environment = environment();
     return setup;
   }
-  Outcome pull(std::vector<std::string> arguments = {}, std::vector<std::string> environment = {}) const {
-    arguments.insert(arguments.begin(), {"data", "pull", kDataset, "--json"});
-    return Process(caddie_command(arguments), setup(std::move(environment))).wait(60);
+  std::vector<std::string> environment() const {
+    return {"HF_ENDPOINT=" + address(), "HF_HUB_CACHE=" + cache().string(), "HF_HOME=" + cache().string(),
+                         "HF_HUB_DOWNLOAD_TIMEOUT=1", "HF_TOKEN=", "http_proxy=", "no_proxy=", "HF_HUB_OFFLINE="};
+  }
+  Pulled pull(const Pull& wanted = {}) const {
+    std::vector<std::string> variables = environment();
+    variables.insert(variables.end(), wanted.environment.begin(), wanted.environment.end());
+    for (const std::string& entry : variables)
+      ::setenv(entry.substr(0, entry.find('=')).c_str(), entry.substr(entry.find('=') + 1).c_str(), 1);
+    try {
+      data::DatasetRequest request = data::DatasetRequest::parse(wanted.dataset);
+      request.variant = wanted.variant;
+      request.shards = wanted.shards;
+      return {{}, {}, data::pull_dataset(request, wanted.options)};
+    } catch (const Error& error) {
+      return {error.kind(), error.what(), {}};
+    }
   }
   std::string address() const { return "http://127.0.0.1:" + std::to_string(ports_.at("hub").get<int>()); }
   std::filesystem::path root() const { return scratch_.path(); }

@@ -8,13 +8,13 @@
 #include <mutex>
 
 #include "caddie/error.h"
+#include "core/base/clock.h"
 #include "core/base/interrupt.h"
 
 namespace caddie::data {
 namespace {
 
 constexpr int kMostRedirects = 10;
-constexpr std::size_t kErrorBody = 4096;
 constexpr long kConnectSeconds = 20;
 
 void set_up_once() {
@@ -83,6 +83,10 @@ struct HttpClient::Impl {
   const Sink* sink = nullptr;
   std::exception_ptr thrown;
   bool ended = false;  // the sink wanted no more
+  bool stalled = false;
+  double stall_seconds = 10;
+  curl_off_t received = 0;
+  Stopwatch since_byte;
 
   bool wanted_to_stop() const { return interrupted() || (stop && stop()); }
 
@@ -104,10 +108,7 @@ struct HttpClient::Impl {
   static std::size_t on_body(char* data, std::size_t, std::size_t size, void* pointer) {
     Impl& self = *static_cast<Impl*>(pointer);
     curl_easy_getinfo(self.handle, CURLINFO_RESPONSE_CODE, &self.response->status);
-    if (self.response->status < 200 || self.response->status >= 300) {
-      self.response->text.append(data, std::min(size, kErrorBody - std::min(kErrorBody, self.response->text.size())));
-      return size;
-    }
+    if (self.response->status < 200 || self.response->status >= 300) return size;
     try {
       if ((*self.sink)(*self.response, std::as_bytes(std::span(data, size)))) return size;
       self.ended = true;
@@ -117,8 +118,15 @@ struct HttpClient::Impl {
     return 0;
   }
 
-  static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-    return static_cast<Impl*>(self)->wanted_to_stop() ? 1 : 0;
+  // Called at least once a second, whatever comes. libcurl's own limit looks at averages over several seconds.
+  static int on_progress(void* pointer, curl_off_t, curl_off_t received, curl_off_t, curl_off_t) {
+    Impl& self = *static_cast<Impl*>(pointer);
+    if (received != self.received) {
+      self.received = received;
+      self.since_byte.restart();
+    }
+    self.stalled = self.since_byte.seconds() > self.stall_seconds;
+    return self.stalled || self.wanted_to_stop() ? 1 : 0;
   }
 
   // One request, without following.
@@ -128,7 +136,10 @@ struct HttpClient::Impl {
     response = &answer;
     sink = &to;
     thrown = nullptr;
-    ended = false;
+    ended = stalled = false;
+    stall_seconds = request.stall_seconds;
+    received = 0;
+    since_byte.restart();
     curl_easy_reset(handle);
     char reason[CURL_ERROR_SIZE] = "";
     curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
@@ -137,9 +148,6 @@ struct HttpClient::Impl {
     curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, reason);
     curl_easy_setopt(handle, CURLOPT_USERAGENT, "caddie");
     curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
-    // Less than one byte a second, over so many seconds.
-    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, std::max(1L, static_cast<long>(request.stall_seconds)));
     curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(handle, CURLOPT_HEADERDATA, this);
     curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
@@ -159,7 +167,7 @@ struct HttpClient::Impl {
     curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &answer.status);
     if (thrown) std::rethrow_exception(thrown);
     if (wanted_to_stop()) throw Error(ErrorKind::interrupted, "the download was interrupted");
-    if (code == CURLE_OPERATION_TIMEDOUT && answer.status != 0)
+    if (stalled)
       answer.failure = concat("nothing came for ", request.stall_seconds, " s");
     else if (code != CURLE_OK && !ended)
       answer.failure = *reason != '\0' ? reason : curl_easy_strerror(code);
@@ -191,6 +199,7 @@ HttpResponse HttpClient::get(const HttpRequest& request, const Sink& sink) {
   }
   HttpResponse lost;
   lost.url = url;
+  lost.lost = true;
   lost.failure = concat("redirected more than ", kMostRedirects, " times");
   return lost;
 }

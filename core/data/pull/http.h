@@ -25,7 +25,7 @@ struct HttpResponse {
   std::string url;                             // where the last answer came from
   bool redirected = false;                     // to another host
   std::string failure;                         // why the transfer did not end well ("connection reset"); empty: it did
-  std::string text;                            // start of the body of an answer that is not 2xx
+  bool lost = false;                           // in a circle of redirects: trying again is of no use
   std::string header(const std::string& name) const;
 };
 

@@ -35,7 +35,7 @@ std::optional<double> asked_for(const HttpResponse& answer) {
 }
 
 bool may_change(const HttpResponse& answer) {
-  if (!answer.failure.empty()) return true;
+  if (!answer.failure.empty()) return !answer.lost;
   switch (answer.status) {
     case 408: case 416: case 425: case 429: case 500: case 502: case 503: case 504: return true;
     // A signed address ran out: the Hub gives a new one.

@@ -24,8 +24,10 @@ std::string size_text(std::int64_t bytes) {
   char text[32];
   if (bytes >= 1'000'000'000)
     std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
-  else
+  else if (bytes >= 1'000'000)
     std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  else
+    std::snprintf(text, sizeof text, "%.1f kB", static_cast<double>(bytes) / 1e3);
   return text;
 }
 
