@@ -17,6 +17,7 @@ struct Expression::Node {
   std::string sign;                   // = != < <= > >= ~ !~
   Value value;
   std::vector<std::string> other;     // right side, where it is a key
+  std::vector<std::size_t> left_at, right_at;  // of the keys in Expression::keys()
 };
 
 namespace {
@@ -102,7 +103,8 @@ class Parser {
   }
 
   Node list(Node::Kind kind, const char* word, Node (Parser::*part)()) {
-    Node node{kind, {}, {}, {}, {}, {}};
+    Node node;
+    node.kind = kind;
     node.parts.push_back((this->*part)());
     while (accept(word)) node.parts.push_back((this->*part)());
     return node.parts.size() == 1 ? std::move(node.parts.front()) : node;
@@ -112,7 +114,8 @@ class Parser {
 
   Node negation() {
     if (++depth_ > 200) fail(peek(), "the condition is nested too deeply", "");
-    Node node{Node::Kind::negation, {}, {}, {}, {}, {}};
+    Node node;
+    node.kind = Node::Kind::negation;
     if (accept("not")) {
       node.parts.push_back(negation());
     } else if (accept("(")) {
@@ -137,7 +140,9 @@ class Parser {
       fail(left, left.kind == Token::Kind::end ? "the condition ends where a key is expected" : "a key is expected here",
            "write KEY=VALUE, for example val_bpb<1.2");
     ++next_;
-    Node node{Node::Kind::comparison, {}, key(left), {}, {}, {}};
+    Node node;
+    node.kind = Node::Kind::comparison;
+    node.keys = key(left);
     const Token sign = peek();
     if (sign.kind != Token::Kind::sign || sign.text == "(" || sign.text == ")") {
       node.kind = Node::Kind::presence;
@@ -196,40 +201,44 @@ bool compares(const Value& left, const std::string& sign, const Value& right) {
   return left.is_number ? ordered(left.number, right.number) : ordered(left.text, right.text);
 }
 
-std::vector<Value> all_of(const std::vector<std::string>& keys, const Lookup& values) {
-  std::vector<Value> all;
-  for (const std::string& key : keys)
-    for (Value& value : values(key)) all.push_back(std::move(value));
-  return all;
-}
-
-bool holds(const Node& node, const Lookup& values) {
-  const auto part_holds = [&](const Node& part) { return holds(part, values); };
+bool holds(const Node& node, const Lookup& value) {
+  const auto part_holds = [&](const Node& part) { return holds(part, value); };
   switch (node.kind) {
     case Node::Kind::all: return std::all_of(node.parts.begin(), node.parts.end(), part_holds);
     case Node::Kind::any: return std::any_of(node.parts.begin(), node.parts.end(), part_holds);
     case Node::Kind::negation: return !part_holds(node.parts.front());
-    case Node::Kind::presence: {
-      const auto found = all_of(node.keys, values);
-      return std::any_of(found.begin(), found.end(), [](const Value& v) { return v.is_number || v.text != "false"; });
-    }
+    case Node::Kind::presence:
+      return std::any_of(node.left_at.begin(), node.left_at.end(), [&](std::size_t i) {
+        const Value* found = value(i);
+        return found && (found->is_number || found->text != "false");
+      });
     case Node::Kind::comparison: break;
   }
-  const auto left = all_of(node.keys, values);
-  const auto right = node.other.empty() ? std::vector<Value>{node.value} : all_of(node.other, values);
   const bool opposite = node.sign.front() == '!';
   const std::string sign = opposite ? node.sign.substr(1) : node.sign;
-  for (const Value& a : left)
-    for (const Value& b : right)
-      if (compares(a, sign, b)) return !opposite;
+  for (const std::size_t i : node.left_at) {
+    const Value* left = value(i);
+    if (!left) continue;
+    if (node.right_at.empty() && compares(*left, sign, node.value)) return !opposite;
+    for (const std::size_t j : node.right_at)
+      if (const Value* right = value(j); right && compares(*left, sign, *right)) return !opposite;
+  }
   return opposite;
 }
 
-void collect(const Node& node, std::vector<std::string>& keys) {
-  for (const auto* side : {&node.keys, &node.other})
-    for (const std::string& key : *side)
-      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
-  for (const Node& part : node.parts) collect(part, keys);
+void collect(Node& node, std::vector<std::string>& keys) {
+  const auto places = [&](const std::vector<std::string>& names) {
+    std::vector<std::size_t> at;
+    for (const std::string& key : names) {
+      const auto found = std::find(keys.begin(), keys.end(), key);
+      at.push_back(static_cast<std::size_t>(found - keys.begin()));
+      if (found == keys.end()) keys.push_back(key);
+    }
+    return at;
+  };
+  node.left_at = places(node.keys);
+  node.right_at = places(node.other);
+  for (Node& part : node.parts) collect(part, keys);
 }
 
 }  // namespace
@@ -242,6 +251,6 @@ Expression::Expression(const std::string& text, const std::vector<std::string>& 
 Expression::~Expression() = default;
 Expression::Expression(Expression&&) noexcept = default;
 
-bool Expression::holds(const Lookup& values) const { return !root_ || registry::holds(*root_, values); }
+bool Expression::holds(const Lookup& value) const { return !root_ || registry::holds(*root_, value); }
 
 }  // namespace caddie::registry

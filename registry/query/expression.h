@@ -19,8 +19,8 @@
 
 namespace caddie::registry {
 
-// The values of a key for one run: of each entry that has one.
-using Lookup = std::function<std::vector<Value>(const std::string& key)>;
+// The value that a run has for keys()[i] of the expression, or null.
+using Lookup = std::function<const Value*(std::size_t i)>;
 
 class CADDIE_API Expression {
  public:
@@ -30,7 +30,7 @@ class CADDIE_API Expression {
   ~Expression();
   Expression(Expression&&) noexcept;
 
-  bool holds(const Lookup& values) const;
+  bool holds(const Lookup& value) const;
   // Whole keys that it reads, each once, in the order of the text.
   const std::vector<std::string>& keys() const { return keys_; }
 

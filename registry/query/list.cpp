@@ -30,10 +30,6 @@ class Table {
     const auto found = columns_.find(key);
     return found != columns_.end() ? found->second : columns_.emplace(key, index_.column(key)).first->second;
   }
-  std::vector<Value> values(const std::string& key, std::size_t row) {
-    const OptionalValue& value = column(key)[row];
-    return value ? std::vector<Value>{*value} : std::vector<Value>{};
-  }
   // One cell: equal entries once, several with commas.
   OptionalValue cell(const std::vector<std::string>& keys, std::size_t row) {
     if (keys.size() == 1) return column(keys.front())[row];
@@ -76,9 +72,13 @@ bool comes_first(const OptionalValue& a, const OptionalValue& b, bool falling) {
 }
 
 std::vector<std::size_t> matching_rows(const RunIndex& index, Table& table, const Expression& where) {
+  std::vector<const std::vector<OptionalValue>*> columns;
+  for (const std::string& key : where.keys()) columns.push_back(&table.column(key));
   std::vector<std::size_t> rows;
-  for (std::size_t row = 0; row < index.rows().size(); ++row)
-    if (where.holds([&](const std::string& key) { return table.values(key, row); })) rows.push_back(row);
+  std::size_t row = 0;
+  const Lookup value = [&](std::size_t i) { return (*columns[i])[row] ? &*(*columns[i])[row] : nullptr; };
+  for (; row < index.rows().size(); ++row)
+    if (where.holds(value)) rows.push_back(row);
   return rows;
 }
 

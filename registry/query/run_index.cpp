@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "caddie/error.h"
 #include "core/base/log.h"
@@ -135,7 +136,7 @@ RunIndex::RunIndex(fs::path runs) : runs_(fs::absolute(runs)) {
   for (int attempt = 0;; ++attempt) {
     try {
       open();
-      refresh();
+      refresh(false);
       load_rows();
       return;
     } catch (const SqlError& error) {
@@ -153,7 +154,7 @@ RunIndex::RunIndex(fs::path runs) : runs_(fs::absolute(runs)) {
         try {
           database_ = std::make_unique<Database>("");
           database_->run(kSchema);
-          refresh();
+          refresh(false);
           load_rows();
           return;
         } catch (const SqlError& again) {
@@ -182,18 +183,20 @@ void RunIndex::open() {
   transaction.commit();
 }
 
-void RunIndex::refresh() {
+// With `all` every folder is read, and what the index held before goes, in one transaction: who looks meanwhile sees the
+// old index or the new one.
+void RunIndex::refresh(bool all) {
   struct Known {
-    std::int64_t id;
     std::string stamp, status;
   };
   std::unordered_map<std::string, Known> before;
-  Statement all(*database_, "SELECT id, folder, stamp, status FROM runs");
-  while (all.step()) before[all.text(1)] = {all.integer(0), all.text(2), all.text(3)};
-  all.reset();
+  if (!all) {
+    Statement runs(*database_, "SELECT folder, stamp, status FROM runs");
+    while (runs.step()) before[runs.text(0)] = {runs.text(1), runs.text(2)};
+  }
 
   std::vector<Folder> changed;
-  std::set<std::string> here;
+  std::unordered_set<std::string> here;
   for (const fs::path& path : run_folders(runs_)) {
     Folder folder;
     folder.name = path.filename().string();
@@ -210,22 +213,21 @@ void RunIndex::refresh() {
     const auto known = before.find(folder.name);
     return known != before.end() && known->second.stamp == folder.stamp && known->second.status == folder.status;
   });
-  std::vector<std::int64_t> gone;
-  std::unordered_map<std::string, std::int64_t> known;
-  for (const auto& [name, facts] : before) {
-    known[name] = facts.id;
-    if (!here.contains(name)) gone.push_back(facts.id);
-  }
-  if (changed.empty() && gone.empty()) return;
+  const bool some_gone = std::any_of(before.begin(), before.end(), [&](const auto& run) { return !here.contains(run.first); });
+  if (!all && changed.empty() && !some_gone) return;
 
   Transaction transaction(*database_);
-  // Another process may have indexed the same folders since: its facts are as good as ours, and are replaced.
-  Statement others(*database_, "SELECT id, folder FROM runs");
-  while (others.step()) known[others.text(1)] = others.integer(0);
-  others.reset();
+  if (all)
+    for (const char* table : {"facts", "keys", "documents", "runs"}) database_->run(concat("DELETE FROM ", table));
+  // Another process may have indexed since: what it wrote is as good as ours and is replaced, what it added stays.
+  std::unordered_map<std::string, std::int64_t> known;
+  Statement runs(*database_, "SELECT id, folder FROM runs");
+  while (runs.step()) known[runs.text(1)] = runs.integer(0);
+  runs.reset();
   Writer writer(*database_);
   writer.put(changed, known);
-  for (const std::int64_t run : gone) writer.forget(run);
+  for (const auto& [name, id] : known)
+    if (!here.contains(name) && !fs::exists(runs_ / name)) writer.forget(id);
   transaction.commit();
 }
 
@@ -246,13 +248,7 @@ void RunIndex::load_rows() {
 
 void RunIndex::rebuild() {
   try {
-    {
-      Transaction transaction(*database_);
-      for (const char* table : {"facts", "keys", "documents", "runs"}) database_->run(concat("DROP TABLE ", table));
-      database_->run(kSchema);
-      transaction.commit();
-    }
-    refresh();
+    refresh(true);
     load_rows();
   } catch (const SqlError& error) {
     throw Error(ErrorKind::failed, concat("the index of ", runs_.string(), ": ", error.message),

@@ -44,7 +44,7 @@ class CADDIE_API RunIndex {
 
  private:
   void open();
-  void refresh();
+  void refresh(bool all);
   void load_rows();
   std::filesystem::path runs_;
   std::unique_ptr<Database> database_;

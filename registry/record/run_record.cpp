@@ -136,14 +136,16 @@ RunRecord load_run(const fs::path& folder) {
 }
 
 std::vector<fs::path> run_folders(const fs::path& runs) {
-  std::vector<fs::path> folders;
+  std::vector<std::string> names;  // sorting paths compares them part by part
   std::error_code code;
   for (auto item = fs::directory_iterator(runs, code); !code && item != fs::directory_iterator(); item.increment(code)) {
-    const std::string name = item->path().filename().string();
+    std::string name = item->path().filename().string();
     std::error_code ignored;
-    if (!name.starts_with(".") && name != "sweeps" && item->is_directory(ignored)) folders.push_back(item->path());
+    if (!name.starts_with(".") && name != "sweeps" && item->is_directory(ignored)) names.push_back(std::move(name));
   }
-  std::sort(folders.begin(), folders.end());
+  std::sort(names.begin(), names.end());
+  std::vector<fs::path> folders;
+  for (const std::string& name : names) folders.push_back(runs / name);
   return folders;
 }
 
