@@ -11,6 +11,8 @@ class CADDIE_API SoloCommunicator final : public Communicator {
   int rank() const override { return 0; }
   int size() const override { return 1; }
   void all_reduce_sum(at::Tensor&) override {}
+  std::unique_ptr<PendingOperation> start_all_reduce_sum(at::Tensor) override { return nullptr; }
+  void all_gather(at::Tensor&) override {}
   void broadcast(at::Tensor& tensor, int root) override;  // Error(failed) for a root other than 0
   void barrier() override {}
 };

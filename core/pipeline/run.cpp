@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/safetensors.h"
 #include "core/base/trace.h"
+#include "core/pipeline/ranks.h"
 #include "core/pipeline/run_folder.h"
 #include "core/pipeline/speed.h"
 #include "core/pipeline/stages.h"
@@ -50,6 +51,7 @@ class Runner {
     RunOutcome outcome;
     try {
       stages();
+      call_to_end(session_);
       judge();
     } catch (Error& error) {
       outcome.error = error;
@@ -58,6 +60,7 @@ class Runner {
     } catch (const std::exception& error) {
       outcome.error = Error(ErrorKind::failed, error.what());
     }
+    if (outcome.error && session_.group() != nullptr) session_.group()->fail(*outcome.error);  // the others wait for us
     if (outcome.error) {
       if (!current_.empty()) outcome.error->add_context("stage " + current_);
       const ErrorKind kind = outcome.error->kind();
@@ -133,6 +136,7 @@ class Runner {
     fetch_data(session_, options_.offline);
     const StageKey key = data_stage_key(session_);
     const CacheEntry entry = stage(key, [&](const fs::path& into) { return compute_data(session_, into); });
+    data_folder_ = entry.folder;
     data_ = data::open_data(entry.folder);
     identity_ = entry.outputs.at("identity");
     more_["baselines"] = entry.outputs.at("baselines");
@@ -143,6 +147,7 @@ class Runner {
   void train_stage() {
     const StageKey key = train_stage_key(session_, identity_);
     train_ = stage(key, [&](const fs::path& into) {
+      call_to_train(session_, data_folder_, folder_.checkpoints(), key.hash());
       return compute_train(session_, data_, into, folder_, key.hash());
     });
     if (!last_hit_)
@@ -174,15 +179,15 @@ class Runner {
   }
 
   // One model and one text for all scores, made only when something has to be computed.
-  Model& model_with(const std::string& weights) {
+  Model& model_with(const std::string& weights, const char* what) {
+    const bool decoded = weights == "decoded";
+    const fs::path file = decoded ? folder_.artifact() : train_.folder / (weights + ".safetensors");
+    call_to_score(session_, what, data_folder_, file, decoded);
     if (!model_) {
       model_ = session_.create_model(data_.vocabulary, session_.device());
       text_ = validation_text(data_, session_.device());
     }
-    if (weights == "decoded")
-      artifact::load_weights(*model_, weights_of_artifact(session_, folder_.artifact()));
-    else
-      artifact::load_weights(*model_, read_safetensors(train_.folder / (weights + ".safetensors")));
+    artifact::load_weights(*model_, decoded ? weights_of_artifact(session_, file) : read_safetensors(file));
     return *model_;
   }
 
@@ -200,7 +205,7 @@ class Runner {
       bool hit = false;
       const CacheEntry entry = cache_.get(mode.key, ignored("evaluate"), [&](const fs::path&) {
         const trace::Span scoring("evaluate", mode.metric);
-        Model& model = model_with(mode.weights);
+        Model& model = model_with(mode.weights, mode.sliding ? "sliding" : "flat");
         return mode.sliding ? score_sliding(session_, model, text_) : score_flat(session_, model, text_);
       }, hit);
       all_hit = all_hit && hit;
@@ -225,7 +230,7 @@ class Runner {
   void ttt_stage() {
     const StageKey key = ttt_stage_key(session_, identity_, decoded_hash_);
     const CacheEntry entry = stage(key, [&](const fs::path& into) -> Json {
-      return score_ttt(session_, model_with("decoded"), text_, into);
+      return score_ttt(session_, model_with("decoded", "ttt"), text_, into);
     });
     fs::copy_file(entry.folder / "ledger.jsonl", folder_.ledger(), fs::copy_options::overwrite_existing);
     take_score("ttt_bpb", entry.outputs.at("score"));
@@ -263,6 +268,7 @@ class Runner {
   std::string current_;
   bool last_hit_ = false;
 
+  fs::path data_folder_;
   data::DataSet data_;
   Json identity_;
   CacheEntry train_;
@@ -287,6 +293,7 @@ RunOutcome run(const Session& session, const RunOptions& options) {
     log::info("the run is finished; this is its result");
     RunOutcome outcome{before.at("result"), before.at("more"), {}};
     if (outcome.result.at("status") == "budget") outcome.error = Error(ErrorKind::budget, "a budget is exceeded");
+    call_to_end(session);
     return outcome;
   }
   return Runner(session, options, std::move(folder)).execute();

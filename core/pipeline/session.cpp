@@ -2,11 +2,17 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <cstdlib>
 
 #include "caddie/error.h"
 #include "core/base/environment.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
+#include "core/comm/nccl.h"
+#include "core/comm/solo.h"
+#include "core/comm/store.h"
 #include "core/pipeline/precision.h"
 
 namespace caddie::pipeline {
@@ -21,26 +27,55 @@ class HostServices final : public Services {
 
 }  // namespace
 
-at::Device resolve_device(const std::string& wanted) {
+at::Device resolve_device(const std::string& wanted, int local_rank) {
   if (wanted == "cpu") return at::kCPU;
-  const bool available = at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
-  if (wanted == "auto") return available ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const int count = at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  const bool available = count > 0;
+  if (wanted == "auto" && !available) return at::kCPU;
   CADDIE_CHECK(at::hasCUDA(), ErrorKind::environment, "device is 'cuda', but this build of LibTorch has no CUDA: build with "
                "./caddie --cuda, or take device=cpu");
   CADDIE_CHECK(available, ErrorKind::environment, "device is 'cuda', but no GPU is visible: caddie doctor shows what there is");
-  return at::Device(at::kCUDA, 0);
+  // A launcher that shows each rank one GPU has chosen already.
+  CADDIE_CHECK(count == 1 || local_rank < count, ErrorKind::environment, "rank ", local_rank, " of this host has no GPU: ", count,
+               " are visible");
+  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(count == 1 ? 0 : local_rank));
 }
 
 std::unique_ptr<Services> host_services() { return std::make_unique<HostServices>(); }
 
-Session::Session(Manifest manifest, std::shared_ptr<const Catalogue> catalogue)
-    : manifest_(std::move(manifest)), catalogue_(std::move(catalogue)), services_(host_services()),
+namespace {
+
+// Each rank's share of the host's cores, unless the manifest or the launcher gives a number.
+int wanted_threads(std::int64_t given, const Group* group) {
+  if (given > 0) return static_cast<int>(given);
+  const bool launcher_decided = std::getenv("OMP_NUM_THREADS") != nullptr;
+  return group != nullptr && !launcher_decided ? threads_per_rank(group->launch().local_size) : 0;
+}
+
+std::unique_ptr<Communicator> make_communicator(Group* group, at::Device device) {
+  if (group == nullptr) return std::make_unique<SoloCommunicator>();
+  if (device.is_cuda())
+    if (auto nccl = make_nccl_communicator(*group, device)) return nccl;
+  return std::make_unique<StoreCommunicator>(*group);
+}
+
+}  // namespace
+
+Session::Session(Manifest manifest, std::shared_ptr<const Catalogue> catalogue, SessionRanks ranks)
+    : manifest_(std::move(manifest)), catalogue_(std::move(catalogue)), services_(host_services()), ranks_(ranks),
       device_(at::kCPU), precision_(Precision::float32) {
-  const auto threads = resolved().at("threads").get<std::int64_t>();
-  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
-  device_ = resolve_device(resolved().at("device").get<std::string>());
+  const int threads = wanted_threads(resolved().at("threads").get<std::int64_t>(), ranks_.group);
+  if (threads > 0) at::set_num_threads(threads);
+  if (ranks_.group != nullptr) ranks_.group->agree({{"manifest", resolved()}, {"program", abi_id()}});
+  const auto micro_batches = section("train").at("micro_batches").get<std::int64_t>();
+  if (micro_batches % world() != 0)
+    throw Error(ErrorKind::usage, concat("train.micro_batches is ", micro_batches, ", it cannot be dealt to ", world(), " ranks"),
+                "The number of ranks must divide train.micro_batches: the data of a step does not depend on it.");
+  device_ = resolve_device(resolved().at("device").get<std::string>(), ranks_.group != nullptr ? ranks_.group->launch().local_rank : 0);
+  if (device_.is_cuda()) c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device_);
   precision_ = resolve_precision(resolved().at("precision").get<std::string>(), device_);
   at::globalContext().setDeterministicFillUninitializedMemory(false);
+  communicator_ = make_communicator(ranks_.group, device_);
 }
 
 Session::~Session() = default;

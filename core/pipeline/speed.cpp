@@ -25,6 +25,7 @@ Json conditions(const Session& session) {
   const Json machine = environment_facts();
   return {{"device", session.device().is_cuda() ? machine.value("gpu", Json()) : machine.value("cpu", Json())},
           {"precision", precision_name(session.precision())},
+          {"ranks", session.world()},
           {"threads", session.services().threads()}};
 }
 

@@ -39,7 +39,7 @@ StageKey train_stage_key(const Session& session, const Json& data_identity) {
                     {"model", model_key(session)},
                     {"optimizers", key_of_all(session, PluginKind::optimizer, session.section("optimizers"))},
                     {"seed", session.seed()},
-                    {"world", 1},
+                    {"world", session.world()},
                     {"numeric", session.numeric_key()}}};
 }
 
@@ -108,7 +108,7 @@ StageKey ttt_stage_key(const Session& session, const Json& data_identity, const 
   Json ingredients = score_key(session, data_identity, weights_hash);
   ingredients["sliding"] = session.section("evaluate").at("sliding");
   ingredients["ttt"] = with_identity(session, PluginKind::ttt, session.section("ttt"));
-  ingredients["world"] = 1;
+  ingredients["world"] = session.world();
   ingredients["seed"] = session.seed();
   return {"ttt", ingredients};
 }

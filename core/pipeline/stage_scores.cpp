@@ -38,12 +38,12 @@ eval::Text validation_text(const data::DataSet& data, at::Device device) {
 Json score_flat(const Session& session, Model& model, const eval::Text& text) {
   const Json path = path_report(session, model, text);
   eval::LossProfile profile(session.sequence(), session.device());
-  const eval::Score score = eval::flat(model, text, settings_of(session), nullptr, &profile);
+  const eval::Score score = eval::flat(model, text, settings_of(session), &session.communicator(), &profile);
   return {{"score", score.to_json()}, {"path", path}, {"profile", profile.to_json()}};
 }
 
 Json score_sliding(const Session& session, Model& model, const eval::Text& text) {
-  return {{"score", eval::sliding(model, text, settings_of(session)).to_json()}};
+  return {{"score", eval::sliding(model, text, settings_of(session), &session.communicator()).to_json()}};
 }
 
 Json score_ttt(const Session& session, Model& model, const eval::Text& text, const std::filesystem::path& folder) {
@@ -51,9 +51,10 @@ Json score_ttt(const Session& session, Model& model, const eval::Text& text, con
   const auto strategy = session.catalogue().create_ttt(section, TttContext{&session.services()});
   const auto ttt = eval::TttSettings::from_json(section);
   const auto settings = settings_of(session);
+  if (folder.empty()) return eval::adapt(model, text, settings, ttt, *strategy, &session.communicator()).score.to_json();
   eval::Ledger ledger(folder / "ledger.jsonl", {{"strategy", section}, {"stride", settings.stride},
-                                                {"sequence", settings.sequence}, {"path", model.path()}});
-  const eval::TttResult result = eval::adapt(model, text, settings, ttt, *strategy, nullptr, &ledger);
+                                                {"sequence", settings.sequence}, {"path", model.path()}, {"ranks", session.world()}});
+  const eval::TttResult result = eval::adapt(model, text, settings, ttt, *strategy, &session.communicator(), &ledger);
   const eval::LedgerSummary proof = eval::verify_ledger(folder / "ledger.jsonl");
   return {{"score", result.score.to_json()},
           {"chunks", proof.scored_chunks},

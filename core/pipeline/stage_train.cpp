@@ -6,7 +6,6 @@
 #include "core/artifact/quantized_model.h"
 #include "core/base/files.h"
 #include "core/base/safetensors.h"
-#include "core/comm/solo.h"
 #include "core/data/loader.h"
 #include "core/data/pull/pull.h"
 #include "core/data/source.h"
@@ -49,10 +48,33 @@ data::LoaderSettings loader_settings(const Session& session, const data::DataSet
   loader.micro_batches = settings.micro_batches;
   loader.vocabulary = data.vocabulary;
   loader.device = session.device();
+  loader.rank = session.rank();
+  loader.world = session.world();
   return loader;
 }
 
+train::TrainResult train_with(const Session& session, const data::DataSet& data, const fs::path& checkpoints,
+                              const std::string& key, std::function<void(const train::StepMetrics&)> on_step,
+                              std::function<void(std::int64_t)> on_resume) {
+  const auto settings = train::TrainSettings::from_json(session.resolved());
+  const auto model = session.create_model(data.vocabulary, session.device());
+  Random random(session.seed(), "initial weights");
+  model->initialize(random);
+  data::SequentialLoader loader(loader_settings(session, data, settings));
+  const Json& entries = session.section("optimizers");
+  train::TrainJob job{*model, loader, session.communicator(), session.services(),
+                      [&](std::size_t entry, const OptimizerContext& context) {
+                        return session.catalogue().create_optimizer(entries.at(entry), context);
+                      },
+                      checkpoints, key, std::move(on_step), std::move(on_resume), {}};
+  return train::train(settings, job);
+}
+
 }  // namespace
+
+void train_along(const Session& session, const data::DataSet& data, const fs::path& checkpoints, const std::string& key) {
+  train_with(session, data, checkpoints, key, {}, {});
+}
 
 void fetch_data(const Session& session, bool offline) {
   const auto settings = data::DataSettings::from_json(session.section("data"));
@@ -70,24 +92,12 @@ Json compute_data(const Session& session, const fs::path& folder) {
 
 Json compute_train(const Session& session, const data::DataSet& data, const fs::path& folder, const RunFolder& run,
                    const std::string& key) {
-  const auto settings = train::TrainSettings::from_json(session.resolved());
-  const auto model = session.create_model(data.vocabulary, session.device());
-  Random random(session.seed(), "initial weights");
-  model->initialize(random);
-
-  data::SequentialLoader loader(loader_settings(session, data, settings));
-  SoloCommunicator solo;
-  const Json& entries = session.section("optimizers");
-  train::TrainJob job{*model, loader, solo, session.services(),
-                      [&](std::size_t entry, const OptimizerContext& context) {
-                        return session.catalogue().create_optimizer(entries.at(entry), context);
-                      },
-                      run.checkpoints(), key,
-                      [&](const train::StepMetrics& metrics) { append_line(run.metrics(), canonical(to_json(metrics))); },
-                      [&](std::int64_t steps) { keep_metrics_up_to(run.metrics(), steps); }, {}};
   // Without a checkpoint to go on from, metrics of an attempt before are of no use.
   if (!fs::exists(run.checkpoints() / "latest.json")) keep_metrics_up_to(run.metrics(), 0);
-  const train::TrainResult result = train::train(settings, job);
+  const train::TrainResult result = train_with(
+      session, data, run.checkpoints(), key,
+      [&](const train::StepMetrics& metrics) { append_line(run.metrics(), canonical(to_json(metrics))); },
+      [&](std::int64_t steps) { keep_metrics_up_to(run.metrics(), steps); });
 
   write_safetensors(folder / "weights.safetensors", result.weights);
   write_safetensors(folder / "last.safetensors", result.last_weights);

@@ -45,16 +45,19 @@ Json compute_data(const Session& session, const std::filesystem::path& folder);
 // `run` takes metrics and checkpoints while training goes on.
 Json compute_train(const Session& session, const data::DataSet& data, const std::filesystem::path& folder,
                    const RunFolder& run, const std::string& key);
+// A rank's part of the same training, on the ranks that write nothing.
+void train_along(const Session& session, const data::DataSet& data, const std::filesystem::path& checkpoints,
+                 const std::string& key);
 Json compute_quantize(const Session& session, const data::DataSet& data, const std::filesystem::path& weights,
                       const std::filesystem::path& folder);
 Json compute_compress(const Session& session, const data::DataSet& data, const std::filesystem::path& codes,
                       const std::filesystem::path& folder);
 
-// Scores. The model holds the weights and is prepared for evaluation.
+// Scores, on all ranks at once. The model holds the weights and is prepared for evaluation; every rank returns the whole.
 CADDIE_API eval::Text validation_text(const data::DataSet& data, at::Device device);
 CADDIE_API Json score_flat(const Session& session, Model& model, const eval::Text& text);
 CADDIE_API Json score_sliding(const Session& session, Model& model, const eval::Text& text);
-// Writes the ledger to `folder`/ledger.jsonl and verifies it.
+// Writes the ledger to `folder`/ledger.jsonl and verifies it; a rank without a folder only takes part.
 CADDIE_API Json score_ttt(const Session& session, Model& model, const eval::Text& text, const std::filesystem::path& folder);
 
 // Decoded weights of an artifact file, by the compressor that its header names.

@@ -13,6 +13,7 @@ namespace caddie {
 
 Services::~Services() = default;
 Communicator::~Communicator() = default;
+PendingOperation::~PendingOperation() = default;
 StateWriter::~StateWriter() = default;
 StateReader::~StateReader() = default;
 LinearObserver::~LinearObserver() = default;

@@ -13,16 +13,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kLatest = "latest.json";
-constexpr int kFormat = 1;
-
-// Every rank learns whether all succeeded, so that none waits for one that failed.
-bool all_succeeded(Communicator& communicator, const at::Device& device, bool own) {
-  if (communicator.size() == 1) return own;
-  at::Tensor failures = at::zeros({1}, at::TensorOptions().dtype(at::kDouble).device(device));
-  if (!own) failures.fill_(1);
-  communicator.all_reduce_sum(failures);
-  return failures.item<double>() == 0;
-}
+constexpr int kFormat = 2;
 
 std::string problem_of(const std::function<void()>& action) {
   try {
@@ -38,31 +29,34 @@ std::string problem_of(const std::function<void()>& action) {
 Checkpoints::Checkpoints(fs::path folder, std::string identity, Communicator& communicator, at::Device device)
     : folder_(std::move(folder)), identity_(std::move(identity)), communicator_(communicator), device_(device) {}
 
-fs::path Checkpoints::file_of(const std::string& name) const {
-  return folder_ / name / concat("rank_", communicator_.rank(), ".safetensors");
+// Every rank learns how many failed, so that none waits for one that did.
+std::int64_t Checkpoints::count_failed(bool good) const {
+  if (communicator_.size() == 1) return good ? 0 : 1;
+  at::Tensor failures = at::zeros({1}, at::TensorOptions().dtype(at::kDouble).device(device_));
+  if (!good) failures.fill_(1);
+  communicator_.all_reduce_sum(failures);
+  return static_cast<std::int64_t>(failures.item<double>());
 }
 
-void Checkpoints::write_own(const StateDictionary& state, const std::string& name) const {
+fs::path Checkpoints::file_of(const std::string& name) const { return folder_ / name / "state.safetensors"; }
+
+void Checkpoints::write_file(const StateDictionary& state, const std::string& name) const {
   make_directories(folder_ / name);
   state.write(file_of(name), {{"identity", identity_}});
 }
 
 void Checkpoints::write(const StateDictionary& state, std::int64_t step) {
   const std::string name = concat("step_", step);
-  const auto together = [&](const std::function<void()>& action) {
-    const std::string problem = problem_of(action);
-    if (!all_succeeded(communicator_, device_, problem.empty()))
-      throw Error(ErrorKind::failed,
-                  concat("the checkpoint of step ", step, " was not written: ", problem.empty() ? "another rank failed" : problem),
-                  "The checkpoint before is kept.");
-  };
-  together([&] { write_own(state, name); });
-  together([&] {
+  const std::string problem = problem_of([&] {
     if (communicator_.rank() != 0) return;
-    write_json(folder_ / kLatest, {{"caddie_checkpoint", kFormat}, {"step", step}, {"folder", name},
-                                   {"ranks", communicator_.size()}, {"identity", identity_}});
+    write_file(state, name);
+    write_json(folder_ / kLatest, {{"caddie_checkpoint", kFormat}, {"step", step}, {"folder", name}, {"identity", identity_}});
     remove_others(name);
   });
+  if (count_failed(problem.empty()) > 0)
+    throw Error(ErrorKind::failed,
+                concat("the checkpoint of step ", step, " was not written: ", problem.empty() ? "rank 0 failed" : problem),
+                "The checkpoint before is kept.");
 }
 
 void Checkpoints::remove_others(const std::string& name) const {
@@ -75,16 +69,17 @@ void Checkpoints::remove_others(const std::string& name) const {
 
 std::optional<StateDictionary> Checkpoints::read() const {
   const fs::path latest = folder_ / kLatest;
-  if (!fs::exists(latest)) return std::nullopt;
+  const std::int64_t without = count_failed(fs::exists(latest));
+  if (without == communicator_.size()) return std::nullopt;
+  CADDIE_CHECK(without == 0, ErrorKind::environment, without, " of ", communicator_.size(), " ranks do not see the checkpoint in ",
+               folder_.string(), ": the runs must lie on a file system that all ranks share");
   const Json content = read_json(latest);
   const bool known = content.is_object() && content.value("caddie_checkpoint", 0) == kFormat && content.contains("folder") &&
-                     content["folder"].is_string() && content.contains("ranks") && content["ranks"].is_number_integer();
+                     content["folder"].is_string();
   CADDIE_CHECK(known, ErrorKind::data, latest.string(), " is not the index of a checkpoint of this version");
   if (content.value("identity", "") != identity_)
     throw Error(ErrorKind::failed, concat("the checkpoint in ", folder_.string(), " belongs to another training"),
                 "Remove the folder to start anew.");
-  CADDIE_CHECK(content["ranks"] == communicator_.size(), ErrorKind::data, "the checkpoint in ", folder_.string(), " is of ",
-               content["ranks"].dump(), " ranks, this run has ", communicator_.size());
   try {
     return StateDictionary::read(file_of(content["folder"].get<std::string>()));
   } catch (Error& error) {

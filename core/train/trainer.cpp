@@ -1,10 +1,10 @@
 #include "core/train/trainer.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <cmath>
@@ -44,6 +44,7 @@ Trainer::Trainer(Model& model, const TrainSettings& settings, const OptimizerFac
       communicator_(communicator),
       gradients_(model.parameters()),
       averager_(settings.average, model.parameters()) {
+  if (communicator.size() > 1) reducer_ = std::make_unique<GradientReducer>(gradients_, model.parameters(), communicator);
   model_.set_fake_quant(expand_fake_quant(settings_.fake_quant, model_.parameters()));
   make_optimizers(factory, services);
 }
@@ -63,7 +64,7 @@ void Trainer::make_optimizers(const OptimizerFactory& factory, Services& service
   }
 }
 
-at::Tensor Trainer::accumulate(std::span<const Batch> micro_batches) {
+Trainer::Measured Trainer::accumulate(std::span<const Batch> micro_batches) {
   gradients_.zero();
   {
     const trace::Span span("train", "prepare");
@@ -75,44 +76,53 @@ at::Tensor Trainer::accumulate(std::span<const Batch> micro_batches) {
   std::vector<at::Tensor> losses, norms;
   for (const Batch& batch : micro_batches) {
     const trace::Span span("train", "micro batch", static_cast<std::int64_t>(losses.size()));
+    const bool last = &batch == &micro_batches.back();
     const at::Tensor loss = [&] {
       const trace::Span forward("train", "forward");
       return model_.loss(batch.inputs.to(device, true), batch.targets.to(device, true));
     }();
     CADDIE_CHECK(loss.dim() == 0 && loss.scalar_type() == at::kFloat && loss.requires_grad(), ErrorKind::failed,
                  "the model's loss is not a float32 scalar with a gradient");
+    if (reducer_ && last) reducer_->begin();
     {
       const trace::Span backward("train", "backward");
       loss.backward(scale);
+    }
+    if (reducer_ && last) {
+      const trace::Span rest("train", "wait for the other ranks");
+      reducer_->finish();
     }
     losses.push_back(loss.detach());
     norms.push_back(at::linalg_vector_norm(gradients_.all()));
   }
   if (steps_ == 0) gradients_.check_attached();
-  losses.insert(losses.end(), norms.begin(), norms.end());
   const trace::Span span("train", "wait for the losses");
-  return at::stack(losses).cpu();  // the only wait for the device in a step
+  Measured measured;
+  measured.own = at::stack(losses);
+  const at::Tensor mean = measured.own.mean(at::kDouble);
+  measured.own = at::cat({measured.own, at::stack(norms)});
+  if (reducer_) {
+    measured.shared = at::stack({mean, measured.own.isfinite().all().logical_not().to(at::kDouble)});
+    communicator_.all_reduce_sum(measured.shared);
+    measured.shared = measured.shared.cpu();
+  }
+  measured.own = measured.own.cpu();  // the only wait for the device in a step
+  return measured;
 }
 
-double Trainer::reduce(const at::Tensor& measured, std::span<const Batch> micro_batches) {
+double Trainer::mean_loss(const Measured& measured, std::span<const Batch> micro_batches) {
   const auto count = static_cast<std::int64_t>(micro_batches.size());
-  const float* values = measured.const_data_ptr<float>();
-  const bool finite = std::all_of(values, values + 2 * count, [](float value) { return std::isfinite(value); });
-  double loss = 0;
-  for (std::int64_t i = 0; i < count; ++i) loss += static_cast<double>(values[i]) / static_cast<double>(count);
-  if (communicator_.size() == 1) {
-    if (!finite) report_not_finite(measured, micro_batches);
+  const float* values = measured.own.const_data_ptr<float>();
+  if (!std::all_of(values, values + 2 * count, [](float value) { return std::isfinite(value); }))
+    report_not_finite(measured.own, micro_batches);
+  if (!reducer_) {
+    double loss = 0;
+    for (std::int64_t i = 0; i < count; ++i) loss += static_cast<double>(values[i]) / static_cast<double>(count);
     return loss;
   }
-  auto shared = at::tensor({loss, finite ? 0.0 : 1.0}, at::kDouble).to(gradients_.all().device());
-  communicator_.all_reduce_sum(shared);
-  shared = shared.cpu();
-  if (!finite) report_not_finite(measured, micro_batches);
-  CADDIE_CHECK(shared[1].item<double>() == 0, ErrorKind::failed, "step ", steps_,
-               ": a loss or gradient of another rank is not finite");
-  const trace::Span span("train", "reduce gradients");
-  communicator_.all_reduce_sum(gradients_.all());
-  return shared[0].item<double>() / communicator_.size();
+  const double* shared = measured.shared.const_data_ptr<double>();
+  CADDIE_CHECK(shared[1] == 0, ErrorKind::failed, "step ", steps_, ": a loss or gradient of another rank is not finite");
+  return shared[0] / communicator_.size();
 }
 
 void Trainer::clip() {
@@ -123,9 +133,9 @@ void Trainer::clip() {
 
 double Trainer::step(std::span<const Batch> micro_batches, double rate_factor) {
   CADDIE_CHECK(!micro_batches.empty(), ErrorKind::failed, "a training step without micro batches");
-  const at::Tensor measured = accumulate(micro_batches);
+  const Measured measured = accumulate(micro_batches);
   const at::NoGradGuard guard;
-  const double loss = reduce(measured, micro_batches);
+  const double loss = mean_loss(measured, micro_batches);
   if (settings_.gradient_clip > 0) clip();
   for (std::size_t i = 0; i < optimizers_.size(); ++i) {
     if (!optimizers_[i]) continue;

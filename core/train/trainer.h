@@ -15,6 +15,7 @@
 #include "core/base/batch_source.h"
 #include "core/train/averager.h"
 #include "core/train/gradient_arena.h"
+#include "core/train/gradient_reducer.h"
 #include "core/train/settings.h"
 
 namespace caddie::train {
@@ -54,9 +55,13 @@ class CADDIE_API Trainer {
 
  private:
   void make_optimizers(const OptimizerFactory& factory, Services& services);
-  // Loss of each micro batch, then the gradient's norm after each: float32 [2 n] on the CPU.
-  at::Tensor accumulate(std::span<const Batch> micro_batches);
-  double reduce(const at::Tensor& measured, std::span<const Batch> micro_batches);
+  struct Measured {
+    at::Tensor own;     // loss of each micro batch, then the gradient's norm after each: float32 [2 n] on the CPU
+    at::Tensor shared;  // sums over ranks of the mean loss and of who found something not finite: float64 [2] on the CPU
+  };
+  // The gradients of all ranks. The norm after the last micro batch is theirs, those before are this rank's own.
+  Measured accumulate(std::span<const Batch> micro_batches);
+  double mean_loss(const Measured& measured, std::span<const Batch> micro_batches);
   void clip();
   [[noreturn]] void report_not_finite(const at::Tensor& measured, std::span<const Batch> micro_batches);
 
@@ -64,6 +69,7 @@ class CADDIE_API Trainer {
   TrainSettings settings_;
   Communicator& communicator_;
   GradientArena gradients_;
+  std::unique_ptr<GradientReducer> reducer_;  // with several ranks
   Averager averager_;
   std::vector<std::shared_ptr<Optimizer>> optimizers_;
   std::int64_t steps_ = 0;

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "core/comm/solo.h"
 #include "tests/conformance/suite.h"
 #include "tests/support/catch.h"
 
@@ -12,15 +13,6 @@ using namespace caddie;
 using namespace caddie::conformance;
 
 namespace {
-
-class Solo final : public Communicator {
- public:
-  int rank() const override { return 0; }
-  int size() const override { return 1; }
-  void all_reduce_sum(at::Tensor&) override {}
-  void broadcast(at::Tensor&, int) override {}
-  void barrier() override {}
-};
 
 class Saved final : public StateWriter, public StateReader {
  public:
@@ -45,7 +37,7 @@ class Saved final : public StateWriter, public StateReader {
 // Three matrices, two of one shape, as leaves; the loss is half the squared distance to a target.
 struct Problem {
   QuietServices services;
-  Solo communicator;
+  SoloCommunicator communicator;
   std::vector<OptimizedParameter> parameters;
   std::vector<at::Tensor> targets;
 
@@ -194,7 +186,7 @@ TEST_CASE("optimizer: a checkpoint without its state is an error, and the state'
 
 TEST_CASE("optimizer: an empty group is no error") {
   QuietServices services;
-  Solo communicator;
+  SoloCommunicator communicator;
   for (const std::string& name : components(PluginKind::optimizer)) {
     INFO(name);
     const auto optimizer = catalogue().create_optimizer({{"use", name}}, {&services, &communicator, {}});

@@ -38,6 +38,7 @@ class Process {
   // `arguments[0]` is the program; it is looked up in PATH unless it has a slash.
   Process(const std::vector<std::string>& arguments, const Setup& setup);
   ~Process();  // kills it if it still runs
+  pid_t id() const { return pid_; }
   void kill(int signal) const;
   bool running();
   Outcome wait(double timeout_seconds);

@@ -52,6 +52,17 @@ class RankGroup {
       barrier();
       tensor.copy_(sum);
     }
+    std::unique_ptr<PendingOperation> start_all_reduce_sum(at::Tensor tensor) override {
+      all_reduce_sum(tensor);
+      return nullptr;
+    }
+    void all_gather(at::Tensor& rows) override {
+      const at::NoGradGuard guard;
+      group_.tensors_[static_cast<std::size_t>(rank_)] = rows.select(0, rank_).clone();
+      barrier();
+      for (int i = 0; i < size(); ++i) rows.select(0, i).copy_(group_.tensors_[static_cast<std::size_t>(i)]);
+      barrier();
+    }
     void broadcast(at::Tensor& tensor, int root) override {
       const at::NoGradGuard guard;
       if (rank_ == root) group_.tensors_[0] = tensor.clone();

@@ -10,8 +10,6 @@
 #include "tools/cli/parse.h"
 
 namespace caddie::cli {
-namespace {
-
 int exit_code(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::failed: return 1;
@@ -25,6 +23,16 @@ int exit_code(ErrorKind kind) {
   return 1;
 }
 
+void say_error(const char* text) {
+  log::set_status("");
+  const std::string line(text);
+  // A manifest's errors come with their own heads.
+  const std::string head = line.starts_with("error: ") ? "" : log::styled("error: ", "31;1");
+  std::fprintf(stderr, "%s%s\n", head.c_str(), line.c_str());
+}
+
+namespace {
+
 void add_commands(Command& root) {
   add_run_commands(root);
   add_config_commands(root);
@@ -37,14 +45,6 @@ void add_commands(Command& root) {
   add_parity_command(root);
   add_bench_command(root);
   add_doctor_commands(root);
-}
-
-void say_error(const char* text) {
-  log::set_status("");
-  const std::string line(text);
-  // A manifest's errors come with their own heads.
-  const std::string head = line.starts_with("error: ") ? "" : log::styled("error: ", "31;1");
-  std::fprintf(stderr, "%s%s\n", head.c_str(), line.c_str());
 }
 
 }  // namespace

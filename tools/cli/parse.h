@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "caddie/error.h"
 #include "tools/cli/command.h"
 
 namespace caddie::cli {
@@ -16,5 +17,10 @@ struct Parsed {
 // Lets `describe` add the commands, then parses. Returns an exit code, or -1 when parsed.action is to be run.
 int parse(int argc, char** argv, const std::string& version, const std::function<void(Command&)>& describe,
           Parsed& parsed);
+
+// On stderr, with its head.
+void say_error(const char* text);
+// The exit code of an error: nowhere else is a kind turned into one.
+int exit_code(ErrorKind kind);
 
 }  // namespace caddie::cli

@@ -8,7 +8,9 @@
 #include "core/base/log.h"
 #include "core/base/trace.h"
 #include "core/pipeline/plan.h"
+#include "core/pipeline/ranks.h"
 #include "core/pipeline/run.h"
+#include "tools/cli/ranks.h"
 #include "tools/cli/session.h"
 #include "tools/cli/summary.h"
 
@@ -20,6 +22,7 @@ struct RunArguments {
   std::vector<std::string> overrides;
   std::string from, until, resume, seeds, profile;
   bool no_cache = false, offline = false;
+  RankArguments ranks;
 };
 
 std::vector<std::string> split_seeds(const std::string& text) {
@@ -34,8 +37,9 @@ std::vector<std::string> split_seeds(const std::string& text) {
 }
 
 // Throws the run's error after its result was printed.
-void run_once(const Globals& globals, const RunArguments& arguments, const std::vector<std::string>& overrides) {
-  const pipeline::Session session = make_session(globals, arguments.manifest, overrides);
+void run_once(const Globals& globals, const RunArguments& arguments, const std::vector<std::string>& overrides, Group* group) {
+  const pipeline::Session session = make_session(globals, arguments.manifest, overrides, {group != nullptr ? group->size() : 1, group});
+  if (session.rank() != 0) return pipeline::follow(session);
   pipeline::RunOptions options;
   options.runs = globals.runs;
   options.cache = globals.cache;
@@ -74,22 +78,29 @@ class Profile {
   Profile(const Profile&) = delete;
 
  private:
-  const RunArguments& arguments_;
+  const RunArguments arguments_;
 };
 
-int run_command(const Globals& globals, const RunArguments& arguments) {
-  const Profile profile(arguments);
+int run_here(const Globals& globals, const RunArguments& arguments, Group* group) {
+  const Profile profile(group == nullptr || group->rank() == 0 ? arguments : RunArguments{});
+  std::vector<std::string> given = arguments.overrides;
+  for (const std::string& more : rank_overrides(arguments.ranks)) given.push_back(more);
   if (arguments.seeds.empty()) {
-    run_once(globals, arguments, arguments.overrides);
+    run_once(globals, arguments, given, group);
     return 0;
   }
   if (!arguments.resume.empty()) throw Error(ErrorKind::usage, "--seeds and --resume exclude each other");
   for (const std::string& seed : split_seeds(arguments.seeds)) {
-    std::vector<std::string> overrides = arguments.overrides;
+    std::vector<std::string> overrides = given;
     overrides.push_back("seed=" + seed);
-    run_once(globals, arguments, overrides);
+    run_once(globals, arguments, overrides, group);
   }
   return 0;
+}
+
+int run_command(const Globals& globals, const RunArguments& arguments) {
+  const auto check = [&](int ranks) { make_session(globals, arguments.manifest, arguments.overrides, {ranks, nullptr}); };
+  return with_ranks(arguments.ranks, check, [&](Group* group) { return run_here(globals, arguments, group); });
 }
 
 std::string plan_text(const Json& plan) {
@@ -135,7 +146,9 @@ void add_run_commands(Command& root) {
                       "Examples:\n"
                       "  caddie run experiments/quickstart.yaml\n"
                       "  caddie run experiments/quickstart.yaml compress.use=store --json\n"
-                      "  caddie run experiments/quickstart.yaml 'optimizers[match=matrix].learning_rate=0.03' --until train\n");
+                      "  caddie run experiments/quickstart.yaml 'optimizers[match=matrix].learning_rate=0.03' --until train\n"
+                      "  caddie run experiments/quickstart.yaml --ranks 2\n"
+                      "  torchrun --nproc-per-node 8 --no-python build-cuda/bin/caddie run experiments/reference.yaml\n");
   run.argument("manifest", arguments->manifest, "The manifest");
   run.arguments("overrides", arguments->overrides, "Changes, key.path=value");
   run.option("--seeds", arguments->seeds, "One run for each seed: 1,2,3");
@@ -145,12 +158,14 @@ void add_run_commands(Command& root) {
   run.flag("--offline", arguments->offline, "No download: a dataset that is not on this machine is exit 6");
   run.option("--resume", arguments->resume, "Go on with a run that was interrupted (its id or folder)");
   run.option("--profile", arguments->profile, "Write a trace of where the time goes, for Perfetto or chrome://tracing");
+  add_rank_options(run, arguments->ranks);
   run.run([arguments](const Globals& globals) { return run_command(globals, *arguments); });
 
   struct PlanArguments {
     std::string manifest;
     std::vector<std::string> overrides;
     bool detailed = false;
+    RankArguments ranks;
   };
   auto wanted = std::make_shared<PlanArguments>();
   auto plan = root.add("plan", "What a run would do and take; runs nothing",
@@ -158,8 +173,12 @@ void add_run_commands(Command& root) {
   plan.argument("manifest", wanted->manifest, "The manifest");
   plan.arguments("overrides", wanted->overrides, "Changes, key.path=value");
   plan.flag("--detailed-exitcode", wanted->detailed, "Exit with 3 if a stage would be computed");
+  plan.option("--ranks", wanted->ranks.ranks, "As it would be with N ranks on the CPU");
+  plan.option("--gpus", wanted->ranks.gpus, "As it would be with N ranks on a GPU each");
   plan.run([wanted](const Globals& globals) {
-    const pipeline::Session session = make_session(globals, wanted->manifest, wanted->overrides);
+    std::vector<std::string> overrides = wanted->overrides;
+    for (const std::string& more : rank_overrides(wanted->ranks)) overrides.push_back(more);
+    const pipeline::Session session = make_session(globals, wanted->manifest, overrides, {wanted_ranks(wanted->ranks), nullptr});
     const Json result = pipeline::plan(session, globals.cache);
     print_result(globals, canonical(result), plan_text(result));
     return wanted->detailed && work_pending(result) ? 3 : 0;

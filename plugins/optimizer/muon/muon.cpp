@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/util/BFloat16.h>
 
 #include <algorithm>
@@ -73,7 +74,7 @@ void Muon::make_groups() {
   const auto ranks = static_cast<std::size_t>(communicator_->size()), rank = static_cast<std::size_t>(communicator_->rank());
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     if (i % ranks == rank) shapes[{parameters_[i].value.size(0), parameters_[i].value.size(1)}].push_back(i);
-  std::int64_t largest = 0, total = 0;
+  std::int64_t largest = 0;
   for (auto& [shape, members] : shapes) {
     const auto n = static_cast<std::int64_t>(members.size());
     const auto options = parameters_[members.front()].value.options().requires_grad(false);
@@ -83,8 +84,14 @@ void Muon::make_groups() {
   if (parameters_.empty()) return;
   const auto options = parameters_.front().value.options().requires_grad(false);
   scratch_ = at::empty({largest}, options);
-  for (const auto& parameter : parameters_) total += parameter.value.numel();
-  if (ranks > 1) shared_ = at::zeros({total}, options.dtype(bfloat16_ ? at::kBFloat16 : at::kFloat));
+  if (ranks == 1) return;
+  std::vector<std::int64_t> used(ranks, 0);
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    offsets_.push_back(used[i % ranks]);
+    used[i % ranks] += parameters_[i].value.numel();
+  }
+  shared_ = at::zeros({communicator_->size(), *std::max_element(used.begin(), used.end())},
+                      options.dtype(bfloat16_ ? at::kBFloat16 : at::kFloat));
 }
 
 at::Tensor Muon::orthogonalized(Group& group, double momentum) {
@@ -138,23 +145,26 @@ void Muon::apply(const Group& group, const at::Tensor& updates, const Rates& rat
   }
 }
 
-// Every rank computed the updates of its own matrices; the others' places hold 0, so that one sum gives all.
-void Muon::share_and_apply(const std::vector<at::Tensor>& updates, const Rates& rates) {
-  std::vector<at::Tensor> places;
-  std::int64_t offset = 0;
-  for (const auto& parameter : parameters_) {
-    places.push_back(shared_.narrow(0, offset, parameter.value.numel()).view(parameter.value.sizes()));
-    offset += parameter.value.numel();
-  }
-  shared_.zero_();
+at::Tensor Muon::place(const at::Tensor& shared, std::size_t i) const {
+  const at::Tensor& value = parameters_[i].value;
+  return shared.select(0, static_cast<std::int64_t>(i) % communicator_->size()).narrow(0, offsets_[i], value.numel()).view(value.sizes());
+}
+
+void Muon::gather(at::Tensor& shared, const std::vector<at::Tensor>& own) const {
   for (std::size_t g = 0; g < groups_.size(); ++g)
     for (std::size_t k = 0; k < groups_[g].members.size(); ++k)
-      places[groups_[g].members[k]].copy_(updates[g].select(0, static_cast<std::int64_t>(k)));
-  communicator_->all_reduce_sum(shared_);
-  std::vector<at::Tensor> values;
-  for (const auto& parameter : parameters_) values.push_back(parameter.value);
-  if (bfloat16_)
-    for (auto& place : places) place = place.to(at::kFloat);
+      place(shared, groups_[g].members[k]).copy_(own[g].select(0, static_cast<std::int64_t>(k)));
+  communicator_->all_gather(shared);
+}
+
+// Every rank computed the updates of its own matrices.
+void Muon::share_and_apply(const std::vector<at::Tensor>& updates, const Rates& rates) {
+  gather(shared_, updates);
+  std::vector<at::Tensor> values, places;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    values.push_back(parameters_[i].value);
+    places.push_back(place(shared_, i).to(at::kFloat));
+  }
   at::_foreach_add_(values, places, -rates.rate);
   at::_foreach_mul_(values, rates.keep);
 }
@@ -174,7 +184,17 @@ void Muon::step(const StepContext& context) {
   share_and_apply(updates, rates);
 }
 
+// The state does not depend on the number of ranks: every rank writes the momentum of all matrices.
 void Muon::save(StateWriter& writer) const {
+  const at::NoGradGuard guard;
+  if (communicator_->size() > 1 && !parameters_.empty()) {
+    std::vector<at::Tensor> own;
+    for (const Group& group : groups_) own.push_back(group.momentum);
+    at::Tensor all = at::zeros_like(shared_, shared_.options().dtype(at::kFloat));
+    gather(all, own);
+    for (std::size_t i = 0; i < parameters_.size(); ++i) writer.tensor("momentum/" + parameters_[i].name, place(all, i));
+    return;
+  }
   for (const Group& group : groups_)
     for (std::size_t k = 0; k < group.members.size(); ++k)
       writer.tensor("momentum/" + parameters_[group.members[k]].name, group.momentum.select(0, static_cast<std::int64_t>(k)));

@@ -30,6 +30,9 @@ class Muon final : public Optimizer {
   void make_groups();
   at::Tensor orthogonalized(Group& group, double momentum);
   void apply(const Group& group, const at::Tensor& updates, const Rates& rates);
+  // The place of matrix i in a buffer like shared_: in the row of the rank that owns it.
+  at::Tensor place(const at::Tensor& shared, std::size_t i) const;
+  void gather(at::Tensor& shared, const std::vector<at::Tensor>& own) const;
   void share_and_apply(const std::vector<at::Tensor>& updates, const Rates& rates);
 
   double learning_rate_, momentum_, momentum_start_, weight_decay_;
@@ -41,7 +44,9 @@ class Muon final : public Optimizer {
   std::vector<OptimizedParameter> parameters_;
   std::vector<Group> groups_;
   at::Tensor scratch_;  // float32, the largest group: what is orthogonalized
-  at::Tensor shared_;   // with several ranks: all updates, one after the other
+  // With several ranks matrix i belongs to rank i mod size.
+  std::vector<std::int64_t> offsets_;  // of matrix i in its owner's row
+  at::Tensor shared_;                  // [ranks, elements of a rank]: all updates
 };
 
 }  // namespace caddie

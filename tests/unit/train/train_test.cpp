@@ -199,14 +199,14 @@ TEST_CASE("checkpoints of another training, of damaged files and of full disks")
   first.job.checkpoint_folder = folder.path;
   kill_after(first, 4);
   CHECK_THROWS_AS(first(settings), Killed);
-  CHECK(fs::exists(folder.path / "step_2" / "rank_0.safetensors"));
+  CHECK(fs::exists(folder.path / "step_2" / "state.safetensors"));
 
   Run other;
   other.job.checkpoint_folder = folder.path;
   other.job.identity = "another";
   CHECK_THROWS_WITH(other(settings), Catch::Contains("belongs to another training"));
 
-  const fs::path file = folder.path / "step_2" / "rank_0.safetensors";
+  const fs::path file = folder.path / "step_2" / "state.safetensors";
   fs::resize_file(file, fs::file_size(file) - 5);
   Run damaged;
   damaged.job.checkpoint_folder = folder.path;

@@ -39,7 +39,8 @@ class CADDIE_API Optimizer {
   virtual ~Optimizer();
   // One update of every parameter of the group. Gradients are left as they are.
   virtual void step(const StepContext& context) = 0;
-  // State that must survive a checkpoint, and the warm-up steps, bit for bit.
+  // State that must survive a checkpoint, and the warm-up steps, bit for bit. With several ranks all of them save and load
+  // at once, and write the same: a state that is dealt over the ranks is gathered first.
   virtual void save(StateWriter& writer) const = 0;
   virtual void load(const StateReader& reader) = 0;
   // Bytes of state for that many parameter elements, for predictions.

@@ -1,0 +1,239 @@
+// Runs of several ranks: the same results as one process, however the ranks are started, and an end within seconds with
+// the right error when one of them is killed, stopped, fails or runs another manifest.
+#include <signal.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <thread>
+
+#include "core/base/files.h"
+#include "core/comm/key_store.h"
+#include "tests/integration/workplace.h"
+#include "tests/support/catch.h"
+
+using namespace caddie;
+using namespace caddie::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+// What makes the ranks' numbers those of one process but for the order of sums.
+const std::vector<std::string> kExact = {"train.fake_quant=[]", "optimizers[match=matrix].newton_schulz_precision=float32",
+                                         "train.micro_batches=4", "train.stop.steps=12", "train.checkpoint.steps=0"};
+
+std::vector<std::string> join(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+std::vector<double> losses_of(const Json& result) {
+  std::vector<double> losses;
+  for (const Json& line : read_json_lines(fs::path(result.at("directory").get<std::string>()) / "metrics.jsonl"))
+    if (line.contains("train_loss")) losses.push_back(line["train_loss"]);
+  return losses;
+}
+
+double worst_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] / b[i] - 1));
+  return worst;
+}
+
+fs::path run_folder(const Workplace& place) {
+  std::error_code code;
+  for (const auto& item : fs::directory_iterator(place.runs(), code)) return item.path();
+  return {};
+}
+
+bool trains(const Workplace& place, std::size_t steps) {
+  const fs::path metrics = run_folder(place) / "metrics.jsonl";
+  return fs::exists(metrics) && read_json_lines(metrics).size() >= steps;
+}
+
+template <class Reached>
+bool wait_for(Process& process, Reached reached) {
+  while (process.running()) {
+    if (reached()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return false;
+}
+
+// The process of a rank, by its parent and its environment.
+pid_t process_of_rank(pid_t parent, int rank) {
+  std::error_code code;
+  for (const auto& item : fs::directory_iterator("/proc", code)) {
+    const std::string name = item.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    try {
+      const std::string status = read_text(item.path() / "status");
+      if (status.find("PPid:\t" + std::to_string(parent) + "\n") == std::string::npos) continue;
+      const std::string variables = '\0' + read_text(item.path() / "environ");
+      if (variables.find('\0' + ("RANK=" + std::to_string(rank)) + '\0') != std::string::npos) return static_cast<pid_t>(std::stol(name));
+    } catch (const Error&) {  // it has just ended
+    }
+  }
+  return -1;
+}
+
+const std::vector<std::string> kLong = {"train.stop.steps=100000", "train.checkpoint.steps=0", "--until", "train", "--ranks", "2"};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+TEST_CASE("two and four ranks give what one process gives") {
+  static const Workplace place;
+  static const Json alone = result_of(place.run(kExact));
+  const std::string ranks = GENERATE("2", "4");
+  CAPTURE(ranks);
+  const Outcome outcome = place.run(join(kExact, {"--ranks", ranks}));
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  const Json result = result_of(outcome);
+  CHECK(result.at("status") == "ok");
+  CHECK(worst_difference(losses_of(result), losses_of(alone)) < 1e-5);
+  // The scores of other weights: the difference of the weights goes through 5-bit codes.
+  for (const char* metric : {"val_bpb", "last_step_bpb"})
+    CHECK(std::abs(result["metrics"][metric].get<double>() / alone["metrics"][metric].get<double>() - 1) < 1e-5);
+  for (const char* metric : {"roundtrip_bpb", "sliding_bpb", "ttt_bpb"})
+    CHECK(std::abs(result["metrics"][metric].get<double>() / alone["metrics"][metric].get<double>() - 1) < 2e-3);
+  CHECK(result["metrics"]["val_tokens"] == alone["metrics"]["val_tokens"]);
+  CHECK(result["metrics"]["val_bytes"] == alone["metrics"]["val_bytes"]);
+  // The world size is part of the keys of training: no result of one process was taken for it.
+  CHECK_FALSE(cached(result).at("train").get<bool>());
+  CHECK(cached(result).at("data").get<bool>());
+}
+
+TEST_CASE("with fake quantization and bfloat16 Newton-Schulz ranks stay near one process") {
+  const Workplace place;
+  const std::vector<std::string> short_run = {"train.micro_batches=4", "train.stop.steps=12", "--until", "train"};
+  const Json alone = result_of(place.run(short_run));
+  const Outcome outcome = place.run(join(short_run, {"--ranks", "2"}));
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(worst_difference(losses_of(result_of(outcome)), losses_of(alone)) < 1e-2);
+}
+
+TEST_CASE("ranks that a launcher started by torchrun's variables, with rank 0 as the server") {
+  const Workplace place;
+  const Json spawned = result_of(place.run(join(kExact, {"--ranks", "2", "--until", "train"})));
+  const Workplace other;
+  int port = 0;
+  {
+    const KeyStore probe({"127.0.0.1", 0}, true, "", 10);
+    port = probe.port();
+  }
+  std::vector<std::unique_ptr<Process>> processes;
+  for (int rank = 0; rank < 2; ++rank)
+    processes.push_back(std::make_unique<Process>(
+        other.command(join({"run", kTiny}, join(kExact, {"device=cpu", "--until", "train"}))),
+        Process::Setup{{concat("RANK=", rank), "WORLD_SIZE=2", concat("LOCAL_RANK=", rank), "MASTER_ADDR=127.0.0.1", concat("MASTER_PORT=", port)}, {}, 0}));
+  const Outcome first = processes[0]->wait(120), second = processes[1]->wait(30);
+  INFO(first.err << second.err);
+  REQUIRE(first.exit_code == 0);
+  CHECK(second.exit_code == 0);
+  CHECK(second.out.empty());
+  CHECK(losses_of(result_of(first)) == losses_of(spawned));
+  CHECK(other.run_count() == 1);
+}
+
+TEST_CASE("a half-set environment is refused with what is missing") {
+  const Workplace place;
+  const Outcome outcome = place.caddie({"run", kTiny}, {{"RANK=0", "WORLD_SIZE=2"}, {}, 0});
+  CHECK(outcome.exit_code == 7);
+  CHECK(outcome.err.find("LOCAL_RANK, MASTER_ADDR, MASTER_PORT is missing") != std::string::npos);
+  CHECK(place.run_count() == 0);
+}
+
+TEST_CASE("ranks that do not divide the micro batches are a usage error, before anything starts") {
+  const Workplace place;
+  const Outcome outcome = place.run({"--ranks", "3"});
+  CHECK(outcome.exit_code == 2);
+  CHECK(outcome.err.find("cannot be dealt to 3 ranks") != std::string::npos);
+  CHECK(place.run_count() == 0);
+}
+
+TEST_CASE("a killed or a stopped rank ends the run within seconds, and the error names it") {
+  const int signal = GENERATE(SIGKILL, SIGSTOP);
+  const int rank = GENERATE(0, 1);
+  CAPTURE(signal, rank);
+  const Workplace place;
+  Process process(place.command(join({"run", kTiny}, kLong)), {{"CADDIE_RANK_SILENCE_SECONDS=3"}, {}, 0});
+  REQUIRE(wait_for(process, [&] { return trains(place, 3); }));
+  const pid_t victim = process_of_rank(process.id(), rank), other = process_of_rank(process.id(), 1 - rank);
+  REQUIRE(victim > 0);
+  const auto start = std::chrono::steady_clock::now();
+  ::kill(victim, signal);
+  const Outcome outcome = process.wait(60);
+  INFO(outcome.err);
+  CHECK(outcome.exit_code == 1);
+  CHECK(seconds_since(start) < 20);
+  const std::string expected = signal == SIGKILL ? concat("rank ", rank, ": it was ended by signal 9 (SIGKILL)") : concat("rank ", rank, ": it has shown no sign of life");
+  CHECK(outcome.err.find("error: ") != std::string::npos);
+  CHECK(outcome.err.find(expected) != std::string::npos);
+  for (const pid_t process_id : {victim, other}) CHECK(::kill(process_id, 0) != 0);  // none is left
+  if (rank == 1) CHECK(read_json(run_folder(place) / "status.json").at("status") == "failed");
+}
+
+TEST_CASE("ranks with different manifests: the first key that differs, told by the rank that fails and by rank 0") {
+  const Workplace place;
+  int port = 0;
+  {
+    const KeyStore probe({"127.0.0.1", 0}, true, "", 10);
+    port = probe.port();
+  }
+  std::vector<std::unique_ptr<Process>> processes;
+  for (int rank = 0; rank < 2; ++rank)
+    processes.push_back(std::make_unique<Process>(
+        place.command({"run", kTiny, concat("seed=", rank + 5)}),
+        Process::Setup{{concat("RANK=", rank), "WORLD_SIZE=2", concat("LOCAL_RANK=", rank), "MASTER_ADDR=127.0.0.1", concat("MASTER_PORT=", port)}, {}, 0}));
+  for (int rank = 0; rank < 2; ++rank) {
+    const Outcome outcome = processes[static_cast<std::size_t>(rank)]->wait(60);
+    INFO(outcome.err);
+    CHECK(outcome.exit_code == 2);
+    CHECK(outcome.err.find("manifest.seed is 6, on rank 0 it is 5") != std::string::npos);
+  }
+  CHECK(place.run_count() == 0);
+}
+
+TEST_CASE("an interrupted run of ranks writes a checkpoint and goes on to the same weights") {
+  const std::vector<std::string> run = join({"run", kTiny}, {"--until", "train", "--ranks", "2"});
+  const Workplace undisturbed;
+  const Json expected = result_of(undisturbed.caddie(run));
+
+  const Workplace place;
+  Process process(place.command(run), {});
+  REQUIRE(wait_for(process, [&] { return trains(place, 6); }));
+  process.kill(SIGINT);
+  const Outcome stopped = process.wait(60);
+  INFO(stopped.err);
+  REQUIRE(stopped.exit_code == 75);
+  CHECK(result_of(stopped).at("status") == "interrupted");
+  const Outcome outcome = place.caddie(join(run, {"--resume", run_folder(place).filename().string()}));
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  const Json result = result_of(outcome);
+  CHECK(result.at("train").at("resumed_from_step").get<int>() >= 6);
+  CHECK(losses_of(result) == losses_of(expected));
+}
+
+TEST_CASE("torchrun starts the program, where Python has it") {
+  const std::string python = fs::exists(CADDIE_TORCH_PYTHON) ? CADDIE_TORCH_PYTHON : "python3";
+  if (Process({python, "-c", "import torch.distributed.run"}, {}).wait(60).exit_code != 0) {
+    WARN("skipped: " << python << " has no torch.distributed.run");
+    return;
+  }
+  const Workplace place;
+  const Outcome outcome = Process(join({python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"},
+                                       place.command(join({"run", kTiny}, join(kExact, {"--until", "train"})))), {}).wait(180);
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(result_of(outcome).at("status") == "ok");
+  CHECK(losses_of(result_of(outcome)).size() == 12);
+}
