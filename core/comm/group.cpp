@@ -211,7 +211,7 @@ void Group::guard() {
     }
     if (error && now - failed_at_ > settings_.grace_seconds) {
       if (settings_.on_stuck) settings_.on_stuck(*error);
-      std::abort();
+      return;
     }
     lock.lock();
   }

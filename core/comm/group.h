@@ -36,7 +36,7 @@ struct GroupSettings {
   double operation_seconds = 600;  // for the others in one operation of training or evaluation
   double grace_seconds = 4;        // for this process to end by itself after a failure
   // Called on a thread of the group when the process does not end by itself, because it hangs in a kernel or a
-  // system call. Must not return. Empty: the process aborts.
+  // system call. Should end the process.
   std::function<void(const Error&)> on_stuck;
   // The defaults, silence from $CADDIE_RANK_SILENCE_SECONDS and operations from $CADDIE_RANK_OPERATION_SECONDS.
   static CADDIE_API GroupSettings from_environment();

@@ -24,6 +24,7 @@ const std::map<std::string, std::string>& enders() {
       {"core/host/library.cpp", "its terminate handler says which plugin threw while it was loaded"},
       {"core/host/probe.cpp", "ends its own forked child"},
       {"core/host/check.cpp", "ends its own forked child if exec fails"},
+      {"core/comm/spawn.cpp", "ends its own forked child if exec fails"},
       {"core/base/interrupt.cpp", "the second signal ends the program at once"},
   };
   return files;
