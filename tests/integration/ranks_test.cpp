@@ -8,6 +8,7 @@
 #include <memory>
 #include <thread>
 
+#include "caddie/error.h"
 #include "core/base/files.h"
 #include "core/comm/key_store.h"
 #include "tests/integration/workplace.h"
@@ -79,6 +80,14 @@ pid_t process_of_rank(pid_t parent, int rank) {
   return -1;
 }
 
+// A port that is free now.
+int free_port() { return KeyStore({"127.0.0.1", 0}, true, "", 10).port(); }
+
+// As torchrun would start it without an agent: rank 0 serves the store.
+Process::Setup hand_made(int rank, int port) {
+  return {{concat("RANK=", rank), "WORLD_SIZE=2", concat("LOCAL_RANK=", rank), "MASTER_ADDR=127.0.0.1", concat("MASTER_PORT=", port)}, {}, 0};
+}
+
 const std::vector<std::string> kLong = {"train.stop.steps=100000", "train.checkpoint.steps=0", "--until", "train", "--ranks", "2"};
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -124,16 +133,12 @@ TEST_CASE("ranks that a launcher started by torchrun's variables, with rank 0 as
   const Workplace place;
   const Json spawned = result_of(place.run(join(kExact, {"--ranks", "2", "--until", "train"})));
   const Workplace other;
-  int port = 0;
-  {
-    const KeyStore probe({"127.0.0.1", 0}, true, "", 10);
-    port = probe.port();
-  }
+  const int port = free_port();
   std::vector<std::unique_ptr<Process>> processes;
   for (int rank = 0; rank < 2; ++rank)
     processes.push_back(std::make_unique<Process>(
         other.command(join({"run", kTiny}, join(kExact, {"device=cpu", "--until", "train"}))),
-        Process::Setup{{concat("RANK=", rank), "WORLD_SIZE=2", concat("LOCAL_RANK=", rank), "MASTER_ADDR=127.0.0.1", concat("MASTER_PORT=", port)}, {}, 0}));
+        hand_made(rank, port)));
   const Outcome first = processes[0]->wait(120), second = processes[1]->wait(30);
   INFO(first.err << second.err);
   REQUIRE(first.exit_code == 0);
@@ -183,16 +188,12 @@ TEST_CASE("a killed or a stopped rank ends the run within seconds, and the error
 
 TEST_CASE("ranks with different manifests: the first key that differs, told by the rank that fails and by rank 0") {
   const Workplace place;
-  int port = 0;
-  {
-    const KeyStore probe({"127.0.0.1", 0}, true, "", 10);
-    port = probe.port();
-  }
+  const int port = free_port();
   std::vector<std::unique_ptr<Process>> processes;
   for (int rank = 0; rank < 2; ++rank)
     processes.push_back(std::make_unique<Process>(
         place.command({"run", kTiny, concat("seed=", rank + 5)}),
-        Process::Setup{{concat("RANK=", rank), "WORLD_SIZE=2", concat("LOCAL_RANK=", rank), "MASTER_ADDR=127.0.0.1", concat("MASTER_PORT=", port)}, {}, 0}));
+        hand_made(rank, port)));
   for (int rank = 0; rank < 2; ++rank) {
     const Outcome outcome = processes[static_cast<std::size_t>(rank)]->wait(60);
     INFO(outcome.err);
