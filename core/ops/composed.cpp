@@ -13,6 +13,21 @@ at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const Atten
   return scaled_add(wanted(mixed), linear(wanted(attended), w.output, w.output_compute), w.scale);
 }
 
+at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain,
+                            const at::Tensor& keys, const at::Tensor& values, std::int64_t position, bool exclude) {
+  const auto batch = qkv.size(0), length = qkv.size(1), heads = gain.size(0), kv_heads = keys.size(2), head = keys.size(3);
+  const auto part = [&](std::int64_t first, std::int64_t count) {
+    return qkv.narrow(-1, first * head, count * head).view({batch, length, count, head});
+  };
+  const auto v = part(heads + kv_heads, kv_heads);
+  keys.narrow(1, position, length).copy_(norm_rope_gain(part(heads, kv_heads), cos, sin, {}));
+  values.narrow(1, position, length).copy_(v);
+  const auto seen = position + length;
+  auto y = attention(norm_rope_gain(part(0, heads), cos, sin, gain), keys.narrow(1, 0, seen), values.narrow(1, 0, seen));
+  if (exclude) y = exclude_self(y, v);
+  return y.reshape({batch, length, heads * head});
+}
+
 at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& w) {
   const auto activated = squared_leaky_relu(linear(rms_norm(x), w.up, w.up_compute), w.slope);
   return scaled_add(x, linear(activated, w.down, w.down_compute), w.scale);

@@ -1,5 +1,6 @@
 // The public ops: a fast kernel where there is one for the device and type, else the oracle or the sequence of smaller ops.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/linear.h>
 
 #include <atomic>
 
@@ -8,6 +9,7 @@
 #include "core/ops/composed.h"
 #include "core/ops/cpu/fused.h"
 #include "core/ops/cpu/kernels.h"
+#include "core/ops/cuda/fused.h"
 #include "core/ops/reference/reference.h"
 
 namespace caddie::ops {
@@ -15,6 +17,20 @@ namespace {
 std::atomic<bool> oracles_only{false};
 bool fast(const at::Tensor& x) { return !oracles_only && cpu::usable(x); }
 bool fast_without_gradient(const at::Tensor& x) { return fast(x) && !at::GradMode::is_enabled(); }
+
+#ifdef CADDIE_CUDA_KERNELS_BUILT
+constexpr bool kCuda = true;
+#else
+constexpr bool kCuda = false;
+#endif
+[[maybe_unused]] bool on_device(const at::Tensor& x) { return !oracles_only && x.is_cuda() && cuda::usable(x); }
+[[maybe_unused]] bool on_device_without_gradient(const at::Tensor& x) { return on_device(x) && !at::GradMode::is_enabled(); }
+[[maybe_unused]] bool heads_on_device(const at::Tensor& x, std::int64_t heads, std::int64_t kv_heads, std::int64_t head) {
+  return !oracles_only && x.is_cuda() && cuda::usable_elements(x) && cuda::heads_usable(heads, kv_heads, head);
+}
+[[maybe_unused]] bool heads_on_device_without_gradient(const at::Tensor& x, std::int64_t heads, std::int64_t kv_heads, std::int64_t head) {
+  return !at::GradMode::is_enabled() && heads_on_device(x, heads, kv_heads, head);
+}
 }  // namespace
 
 void use_oracles(bool on) { oracles_only = on; }
@@ -23,6 +39,7 @@ bool using_oracles() { return oracles_only; }
 std::string kernels(at::Device device, at::ScalarType) {
   if (oracles_only) return "oracle";
   if (device.is_cpu()) return std::string("fused ") + cpu::kernels().name;
+  if (kCuda && device.is_cuda()) return "fused cuda";
   return "oracle";
 }
 
@@ -32,16 +49,25 @@ bool cpu::usable(const at::Tensor& x) {
 
 at::Tensor rms_norm(const at::Tensor& x) {
   if (fast_without_gradient(x)) return cpu::rms_norm(x);
+  if constexpr (kCuda) {
+    if (on_device_without_gradient(x)) return cuda::rms_norm(x);
+  }
   return reference::rms_norm(x);
 }
 
 at::Tensor residual_mix(const at::Tensor& x, const at::Tensor& x0, const at::Tensor& mix) {
   if (fast_without_gradient(x)) return cpu::residual_mix(x, x0, mix);
+  if constexpr (kCuda) {
+    if (on_device_without_gradient(x)) return cuda::residual_mix(x, x0, mix);
+  }
   return reference::residual_mix(x, x0, mix);
 }
 
 at::Tensor scaled_add(const at::Tensor& x, const at::Tensor& y, const at::Tensor& scale) {
   if (fast(x)) return cpu::scaled_add(x, y, scale);
+  if constexpr (kCuda) {
+    if (on_device(x)) return cuda::scaled_add(x, y, scale);
+  }
   return reference::scaled_add(x, y, scale);
 }
 
@@ -50,6 +76,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 }
 
 at::Tensor linear_stacked(const at::Tensor& x, at::TensorList weights, const at::Tensor& compute) {
+  if (!at::GradMode::is_enabled()) return at::linear(x, compute);  // nothing is asked of the weights
   return reference::linear_stacked(x, weights, compute);
 }
 
@@ -57,67 +84,122 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
 
 at::Tensor norm_rope_gain(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain) {
   if (fast_without_gradient(x)) return cpu::norm_rope_gain(x, cos, sin, gain);
+  if constexpr (kCuda) {
+    if (heads_on_device_without_gradient(x, x.size(2), 0, x.size(3))) return cuda::norm_rope_gain(x, cos, sin, gain);
+  }
   return reference::norm_rope_gain(x, cos, sin, gain);
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   if (fast_without_gradient(q)) return cpu::attention(q, k, v);
+  if constexpr (kCuda) {
+    if (heads_on_device_without_gradient(q, q.size(2), k.size(2), q.size(3))) return cuda::attention(q, k, v);
+  }
   return reference::attention(q, k, v);
 }
 
 at::Tensor exclude_self(const at::Tensor& y, const at::Tensor& v) {
   if (fast_without_gradient(y)) return cpu::exclude_self(y, v);
+  if constexpr (kCuda) {
+    if (heads_on_device_without_gradient(y, y.size(2), v.size(2), y.size(3))) return cuda::exclude_self(y, v);
+  }
   return reference::exclude_self(y, v);
 }
 
 at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain,
                           std::int64_t kv_heads, bool exclude) {
   if (fast_without_gradient(qkv)) return cpu::self_attention(qkv, cos, sin, gain, kv_heads, exclude);
+  if constexpr (kCuda) {
+    if (heads_on_device_without_gradient(qkv, gain.size(0), kv_heads, 2 * cos.size(1))) return cuda::self_attention(qkv, cos, sin, gain, kv_heads, exclude);
+  }
   return reference::self_attention(qkv, cos, sin, gain, kv_heads, exclude);
+}
+
+at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain,
+                            const at::Tensor& keys, const at::Tensor& values, std::int64_t position, bool exclude) {
+  const at::NoGradGuard guard;
+  CADDIE_CHECK(position >= 0 && position + qkv.size(1) <= keys.size(1), ErrorKind::failed, "cached_attention: ", qkv.size(1),
+               " positions from ", position, " do not fit a cache of ", keys.size(1));
+  if constexpr (kCuda) {
+    if (!oracles_only && qkv.is_cuda() && cuda::decode_usable(qkv, gain.size(0), keys.size(2), keys.size(3)))
+      return cuda::cached_attention(qkv, cos, sin, gain, keys, values, position, exclude);
+  }
+  return composed::cached_attention(qkv, cos, sin, gain, keys, values, position, exclude);
 }
 
 at::Tensor squared_leaky_relu(const at::Tensor& x, double slope) {
   if (fast_without_gradient(x)) return cpu::squared_leaky_relu(x, slope);
+  if constexpr (kCuda) {
+    if (!oracles_only && !at::GradMode::is_enabled() && x.is_cuda() && cuda::usable_elements(x)) return cuda::squared_leaky_relu(x, slope);
+  }
   return reference::squared_leaky_relu(x, slope);
 }
 
 at::Tensor softcap_cross_entropy(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
                                  const at::Tensor& targets, double cap) {
   if (fast(x)) return cpu::head_nats(x, embedding, compute, targets, cap, /*normed=*/false);
+  if constexpr (kCuda) {
+    if (on_device(x)) return cuda::head_nats(x, embedding, compute, targets, cap, /*normed=*/false);
+  }
   return reference::softcap_cross_entropy(x, embedding, compute, targets, cap);
+}
+
+Passed attention_half_passing(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights, const at::Tensor& cos,
+                              const at::Tensor& sin, std::int64_t from) {
+  CADDIE_CHECK(from >= 0 && from < x.size(1), ErrorKind::failed, "attention_half: no position of ", x.size(1), " is left from ", from);
+  if (fast(x)) return {cpu::attention_half(x, x0, weights, cos, sin, from), x0};
+  if constexpr (kCuda) {
+    if (on_device(x) && heads_on_device(x, weights.gain.size(0), weights.kv_heads, 2 * cos.size(1)))
+      return cuda::attention_half(x, x0, weights, cos, sin, from);
+  }
+  return {composed::attention_half(x, x0, weights, cos, sin, from), x0};
 }
 
 at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights, const at::Tensor& cos,
                           const at::Tensor& sin, std::int64_t from) {
-  CADDIE_CHECK(from >= 0 && from < x.size(1), ErrorKind::failed, "attention_half: no position of ", x.size(1), " is left from ", from);
-  if (fast(x)) return cpu::attention_half(x, x0, weights, cos, sin, from);
-  return composed::attention_half(x, x0, weights, cos, sin, from);
+  return attention_half_passing(x, x0, weights, cos, sin, from).out;
 }
 
 at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& weights) {
   if (fast(x)) return cpu::mlp_half(x, weights);
+  if constexpr (kCuda) {
+    if (on_device(x)) return cuda::mlp_half(x, weights);
+  }
   return composed::mlp_half(x, weights);
 }
 
 at::Tensor head_nats(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute, const at::Tensor& targets,
                      double cap) {
   if (fast(x)) return cpu::head_nats(x, embedding, compute, targets, cap, /*normed=*/true);
+  if constexpr (kCuda) {
+    if (on_device(x)) return cuda::head_nats(x, embedding, compute, targets, cap, /*normed=*/true);
+  }
   return reference::softcap_cross_entropy(rms_norm(x), embedding, compute, targets, cap);
 }
 
 at::Tensor head_loss(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute, const at::Tensor& targets,
                      double cap) {
   if (fast(x)) return cpu::head_loss(x, embedding, compute, targets, cap);
+  if constexpr (kCuda) {
+    if (on_device(x)) return cuda::head_loss(x, embedding, compute, targets, cap);
+  }
   return head_nats(x, embedding, compute, targets, cap).mean();
 }
 
 at::Tensor embed_norm(const at::Tensor& tokens, const at::Tensor& embedding, at::ScalarType type) {
   if (fast(embedding)) return cpu::embed_norm(tokens, embedding, type);
+  if constexpr (kCuda) {
+    if (on_device(embedding)) return cuda::embed_norm(tokens, embedding, type);
+  }
   return composed::embed_norm(tokens, embedding, type);
 }
 
 at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits) {
   if (fast(weight) && weight.scalar_type() == at::kFloat && bits >= 2 && bits <= 8) return cpu::fake_quantize_rows(weight, bits);
+  if constexpr (kCuda) {
+    const bool takes = weight.is_cuda() && weight.scalar_type() == at::kFloat && weight.numel() > 0 && bits >= 2 && bits <= 8;
+    if (takes && !oracles_only) return cuda::fake_quantize_rows(weight, bits);
+  }
   return reference::fake_quantize_rows(weight, bits);
 }
 

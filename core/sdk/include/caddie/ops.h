@@ -60,6 +60,12 @@ CADDIE_API at::Tensor exclude_self(const at::Tensor& y, const at::Tensor& v);
 CADDIE_API at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
                                      const at::Tensor& gain, std::int64_t kv_heads, bool exclude);
 
+// The same for the positions [position, position + T) of sequences that are being continued: keys and values [B, capacity, K, h]
+// hold those of earlier positions, and get those of the new ones. cos, sin [T, h/2] are of the new positions. No gradients.
+CADDIE_API at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
+                                       const at::Tensor& gain, const at::Tensor& keys, const at::Tensor& values,
+                                       std::int64_t position, bool exclude);
+
 // LeakyReLU(x, slope)^2.
 CADDIE_API at::Tensor squared_leaky_relu(const at::Tensor& x, double slope);
 
@@ -84,6 +90,12 @@ struct AttentionHalf {
 // Only the positions from `from` on are returned, [B, T - from, D], and computed where that saves time.
 CADDIE_API at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights,
                                      const at::Tensor& cos, const at::Tensor& sin, std::int64_t from = 0);
+// The same, and x0 once more, for whoever needs x0 next: gradients of x0 that come along it are added inside the kernels.
+struct Passed {
+  at::Tensor out, x0;
+};
+CADDIE_API Passed attention_half_passing(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights,
+                                         const at::Tensor& cos, const at::Tensor& sin, std::int64_t from = 0);
 struct MlpHalf {
   at::Tensor up, up_compute;      // [M, D]
   at::Tensor down, down_compute;  // [D, M]

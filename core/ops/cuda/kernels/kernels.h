@@ -1,0 +1,220 @@
+// The CUDA kernels' launches: plain pointers into device memory, and a stream. Neither LibTorch nor CUDA is included here;
+// the .cu files know nothing of tensors. What a width or a number of heads must fulfil is said by the fits() functions.
+// Unless a type is written, a `void*` array has the launch's type (float32 or bfloat16); arithmetic is float32.
+#pragma once
+
+#include <cstdint>
+
+namespace caddie::ops::cuda {
+
+using Index = std::int64_t;
+
+struct Launch {
+  void* stream;
+  bool bfloat16;
+};
+
+// The error of a launch before, or null. Takes it away.
+const char* launch_error();
+
+// Sums over rows are made by blocks first: room for their partial sums, float32 [kPartials x columns].
+inline constexpr Index kPartials = 528;
+
+// ---- rows ----------------------------------------------------------------------------------------------------------
+bool row_width_fits(Index width);
+
+// out = mix[0] x + mix[1] x0, norm = 1 / rms(out) [rows], null if not wanted.
+struct MixNorm {
+  Index rows, width;
+  const void *x, *x0;
+  const float* mix;
+  void* out;
+  float* norm;
+};
+void mix_norm(const Launch&, const MixNorm&);
+
+// norm = 1 / rms(x); if given: copy = x, normed = x / rms(x).
+struct RowNorm {
+  Index rows, width;
+  const void* x;
+  void *copy, *normed;
+  float* norm;
+};
+void row_norm(const Launch&, const RowNorm&);
+
+// out = x + scale y; scale float32 [width].
+struct ScaledAdd {
+  Index rows, width;
+  const void *x, *y;
+  const float* scale;
+  void* out;
+};
+void scaled_add(const Launch&, const ScaledAdd&);
+// y_gradient = scale gradient; scale_gradient = sum of y gradient.
+struct ScaledAddBackward {
+  Index rows, width;
+  const void *y, *gradient;
+  const float* scale;
+  void* y_gradient;
+  float *scale_gradient, *partials;
+};
+void scaled_add_backward(const Launch&, const ScaledAddBackward&);
+
+// Through n = x / rms(x) and the product behind it: `product` is the gradient of n times norm. x_gradient = *factor (product -
+// norm^2 x mean(product x)) + gradient; factor and gradient may be null.
+struct NormBackward {
+  Index rows, width;
+  const void *gradient, *product, *x;
+  const float *norm, *factor;
+  void* x_gradient;
+};
+void norm_backward(const Launch&, const NormBackward&);
+// The same with gradient, and x = mix[0] before + mix[1] before0, made again and written to `mixed`: with d the gradient of x,
+// x_gradient = mix[0] d, x0_gradient = mix[1] d + more0 (null: 0), mix_gradient = sums of d before and d before0.
+struct MixBackward {
+  Index rows, width;
+  const void *gradient, *product, *before, *before0, *more0;
+  const float *norm, *mix;
+  void *mixed, *x_gradient, *x0_gradient;
+  float *mix_gradient, *partials;  // partials: kPartials x 2 width
+};
+void mix_backward(const Launch&, const MixBackward&);
+
+// out = r / rms(r), r = the row of the float32 embedding rounded to the type. tokens [rows] must lie below vocabulary: one
+// that does not gives a row of NaN.
+struct Embed {
+  Index rows, width, vocabulary;
+  const std::int64_t* tokens;
+  const float* embedding;
+  void* out;
+  float* norm;
+};
+void embed(const Launch&, const Embed&);
+// row_gradient float32 [rows, width]: the gradient of r.
+struct EmbedBackward {
+  Index rows, width;
+  const void *out, *gradient;
+  const float* norm;
+  float* row_gradient;
+};
+void embed_backward(const Launch&, const EmbedBackward&);
+
+// ---- heads ---------------------------------------------------------------------------------------------------------
+bool heads_fit(Index heads, Index kv_heads, Index head);
+
+// In place on a product [rows, (heads + 2 kv_heads) head] of rows that were not normed: times norm (null: 1); then queries and
+// keys normed over a head, rotated, and queries times gain (null: 1). Position of row i: i % length.
+struct Heads {
+  Index rows, length, heads, kv_heads, head;
+  void* qkv;
+  const float *norm, *cos, *sin, *gain;
+  float* head_norm;  // [rows, heads + kv_heads], null if not wanted
+};
+void heads_forward(const Launch&, const Heads&);
+// From the gradients of rotated queries [rows, heads, head], keys and values [rows, kv_heads, head] to that of the product,
+// times norm once more: what norm_backward takes after the matrix product. more_value: added to value, null if none.
+struct HeadsBackward {
+  Index rows, length, heads, kv_heads, head;
+  const void *qkv, *query, *key, *value, *more_value;
+  const float *norm, *head_norm, *cos, *sin, *gain;
+  void* product;
+  float *gain_gradient, *partials;  // partials: kPartials x heads
+};
+void heads_backward(const Launch&, const HeadsBackward&);
+
+// Exclusive self attention. y, out [rows, heads, head]; v's heads begin `value_stride` elements apart from row to row.
+struct Exclude {
+  Index rows, heads, kv_heads, head, value_stride;
+  const void *y, *value;
+  void* out;
+};
+void exclude(const Launch&, const Exclude&);
+// y_gradient may be gradient's own place. value_gradient [rows, kv_heads, head].
+struct ExcludeBackward {
+  Index rows, heads, kv_heads, head, value_stride;
+  const void *y, *value, *gradient;
+  void *y_gradient, *value_gradient;
+};
+void exclude_backward(const Launch&, const ExcludeBackward&);
+
+// One new position of each sequence: qkv [sequences, (heads + 2 kv_heads) head] as a product gave it; keys and values [sequences,
+// capacity, kv_heads, head] hold the positions before `position` and get the new one; cos, sin [head / 2] of this position.
+bool decode_fits(Index heads, Index kv_heads, Index head);
+struct Decode {
+  Index sequences, capacity, position, heads, kv_heads, head;
+  const void* qkv;
+  const float *cos, *sin, *gain;
+  void *keys, *values, *out;
+  bool exclude;
+};
+void decode(const Launch&, const Decode&);
+
+// ---- activation ----------------------------------------------------------------------------------------------------
+// out = LeakyReLU(norm x, slope)^2, in place if out is x. norm [rows] (null: 1). signs [rows, (hidden + 7) / 8]: bit i of
+// byte j is set where column 8 j + i is positive; null if not wanted.
+struct Activate {
+  Index rows, hidden;
+  const void* x;
+  const float* norm;
+  float slope;
+  void* out;
+  std::uint8_t* signs;
+};
+void activate(const Launch&, const Activate&);
+// In place: gradient of out -> gradient of norm x, times norm.
+struct ActivateBackward {
+  Index rows, hidden;
+  const void* out;
+  const float* norm;
+  const std::uint8_t* signs;
+  float slope;
+  void* gradient;
+};
+void activate_backward(const Launch&, const ActivateBackward&);
+
+// ---- loss ----------------------------------------------------------------------------------------------------------
+// Of products [rows, vocabulary] of rows that were not normed: z = cap tanh(norm product / cap), nats = cross entropy. With
+// `write`: products become the gradient of norm x product, times norm, times row_gradient[row] (null: times `weight`).
+// A target outside of the vocabulary gives NaN. norm null: 1. nats null: not wanted.
+struct CrossEntropy {
+  Index rows, vocabulary;
+  void* products;
+  const float* norm;
+  const std::int64_t* targets;
+  float cap;
+  float* nats;
+  bool write;
+  const float* row_gradient;
+  float weight;
+};
+void cross_entropy(const Launch&, const CrossEntropy&);
+
+// ---- weights -------------------------------------------------------------------------------------------------------
+// out[j, k] = scale[j] weight[j, k].
+struct ScaleRows {
+  Index rows, columns;
+  const void* weight;
+  const float* scale;
+  void* out;
+};
+void scale_rows(const Launch&, const ScaleRows&);
+// Of y = x + scale (h W^T), with product = gradient^T h: scale_gradient[j] = sum over k of product[j, k] W[j, k]; product
+// becomes the gradient of W, scale[j] product[j, k].
+struct ScaledWeightBackward {
+  Index rows, columns;
+  const void* weight;
+  const float* scale;
+  float *product, *scale_gradient;
+};
+void scaled_weight_backward(const Launch&, const ScaledWeightBackward&);
+
+// Rows of a float32 weight rounded to 2 top + 1 levels: caddie/ops.h, fake_quantize_rows. A row with a NaN is NaN.
+struct FakeQuantize {
+  Index rows, columns;
+  const float* weight;
+  float top;
+  float* out;
+};
+void fake_quantize(const Launch&, const FakeQuantize&);
+
+}  // namespace caddie::ops::cuda
