@@ -123,6 +123,29 @@ struct Rules {
                           sequence.dump(), " (tokens between windows would go unscored)"));
   }
 
+  void sequence_schedule() const {
+    const Json &stages = get("train.sequence_schedule"), &sequence = get("train.sequence");
+    if (!stages.is_array() || !sequence.is_number_integer()) return;
+    double before = 0;
+    for (const Json& stage : stages) {
+      const Json until = stage.value("until", Json()), tokens = stage.value("sequence", Json());
+      if (!until.is_number() || !tokens.is_number_integer()) return;
+      if (until.get<double>() <= before)
+        problems.add(at("train.sequence_schedule"), concat("'until' is ", until.dump(), " after ", before,
+                                                           ", accepted: shares of the budget that rise"));
+      if (sequence.get<std::int64_t>() % tokens.get<std::int64_t>() != 0)
+        problems.add(at("train.sequence_schedule"), concat("a sequence of ", tokens.dump(), ", accepted: one that divides "
+                                                           "train.sequence = ", sequence.dump()));
+      before = until.get<double>();
+    }
+  }
+
+  void averages() const {
+    if (given("train.average.swa") && given("train.average.latest"))
+      problems.add(at("train.average.latest"), "'train.average.latest' and 'train.average.swa' exclude each other", {},
+                   "null takes a value away");
+  }
+
   void lists() const {
     const Json& optimizers = get("optimizers");
     if (optimizers.is_array() && optimizers.empty())
@@ -143,6 +166,8 @@ void cross_check(const Node& tree, const Location& whole, const Json& resolved, 
   rules.stops();
   rules.one_kind_of_data();
   rules.strides();
+  rules.sequence_schedule();
+  rules.averages();
   rules.lists();
 }
 

@@ -106,6 +106,7 @@ std::int64_t memory_bytes(const Session& session, Model& model, std::int64_t ele
   std::int64_t copies = 2;  // weights and gradients
   if (settings.average.ema) copies += 1;
   if (settings.average.swa_every > 0) copies += 1;
+  copies += settings.average.latest_count;
   std::int64_t bytes = copies * elements * 4 + optimizer_bytes(session, model.parameters());
   bytes += elements * (session.precision() == Precision::bfloat16 ? 2 : 4);  // the forward pass's copies of the weights
   return bytes + model.activation_bytes(settings.tokens_per_step / settings.micro_batches);

@@ -19,6 +19,7 @@ StateReader::~StateReader() = default;
 LinearObserver::~LinearObserver() = default;
 Generator::~Generator() = default;
 Model::~Model() = default;
+void Model::set_progress(double) {}
 Optimizer::~Optimizer() = default;
 Calibration::~Calibration() = default;
 Quantizer::~Quantizer() = default;

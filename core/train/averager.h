@@ -1,5 +1,6 @@
 // Averages of the weights over training: a moving average from the initial weights on (EMA, without bias correction) and
-// a running mean of late weights (SWA), blended into the final weights. Reference section 3.
+// a running mean of late weights (SWA) or the mean of the latest few (LAWA: Kaddour, 2022), blended into the final weights.
+// Reference section 3.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,7 +28,7 @@ class CADDIE_API Averager {
   std::int64_t swa_count() const { return swa_count_; }
   NamedTensors ema() const;  // views of the state; empty without a moving average
   NamedTensors swa() const;  // views of the state; empty while nothing joined
-  // blend x EMA + (1 - blend) x SWA; without one of them the other; without both the parameters. New tensors.
+  // blend x EMA + (1 - blend) x M, M the running mean (SWA) or the mean of the latest weights; without one of them the other; without both the parameters. New tensors.
   NamedTensors final_weights() const;
 
   void save(StateWriter& writer) const;
@@ -36,11 +37,16 @@ class CADDIE_API Averager {
  private:
   NamedTensors named(const std::vector<at::Tensor>& values) const;
   void allocate_swa();
+  void take_latest();
+  void load_latest(const StateReader& reader);
+  std::vector<at::Tensor> late_mean() const;  // empty while nothing joined
 
   Averaging settings_;
   std::vector<std::string> names_;
   std::vector<at::Tensor> parameters_, ema_, swa_;
   std::int64_t swa_count_ = 0;
+  std::vector<std::vector<at::Tensor>> latest_;  // a ring: the weights taken n-th are in slot n mod its size
+  std::int64_t latest_taken_ = 0;
 };
 
 }  // namespace caddie::train

@@ -42,7 +42,29 @@ void read_average(const Json& section, Averaging& average) {
     read(section["swa"], "every", average.swa_every);
     read(section["swa"], "below", average.swa_below);
   }
+  if (given(section, "latest")) {
+    average.latest_count = 5;
+    average.latest_every = 100;
+    read(section["latest"], "count", average.latest_count);
+    read(section["latest"], "every", average.latest_every);
+    CADDIE_CHECK(average.swa_every == 0, ErrorKind::usage,
+                 "train.average.latest and train.average.swa exclude each other: both are means of late weights");
+  }
   read(section, "blend", average.blend);
+}
+
+void read_sequence_schedule(const Json& stages, TrainSettings& settings) {
+  double before = 0;
+  for (const Json& entry : stages) {
+    const SequenceStage stage{entry.at("until").get<double>(), entry.at("sequence").get<std::int64_t>()};
+    CADDIE_CHECK(stage.until > before, ErrorKind::usage, "train.sequence_schedule: 'until' is ", stage.until, " after ", before,
+                 "; accepted: shares of the budget that rise");
+    CADDIE_CHECK(stage.sequence > 0 && settings.sequence % stage.sequence == 0, ErrorKind::usage,
+                 "train.sequence_schedule: a sequence of ", stage.sequence, " does not divide train.sequence = ",
+                 settings.sequence);
+    settings.sequence_schedule.push_back(stage);
+    before = stage.until;
+  }
 }
 
 }  // namespace
@@ -68,6 +90,8 @@ TrainSettings TrainSettings::from_json(const Json& manifest) {
   if (given(train, "fake_quant"))
     for (const Json& rule : train["fake_quant"])
       settings.fake_quant.push_back({rule.at("match").get<std::string>(), rule.at("bits").get<int>()});
+  read(train, "fake_quant_from", settings.fake_quant_from);
+  if (given(train, "sequence_schedule")) read_sequence_schedule(train["sequence_schedule"], settings);
   if (given(train, "average")) read_average(train["average"], settings.average);
   for (const Json& entry : manifest.at("optimizers")) settings.optimizers.push_back(entry.at("match").get<std::string>());
 

@@ -26,11 +26,19 @@ struct Averaging {
   std::int64_t swa_every = 0;    // 0: no running mean
   double swa_below = 0.5;        // weights join while the factor is strictly below
   double blend = 0.5;            // share of the moving average in the final weights
+  std::int64_t latest_count = 0;  // the mean of the last so many of the weights taken, in place of the running mean; 0: off
+  std::int64_t latest_every = 0;
 };
 
 struct FakeQuant {
   std::string match;
   int bits;
+};
+
+// While less than the share `until` of the budget is used, sequences have `sequence` tokens.
+struct SequenceStage {
+  double until;
+  std::int64_t sequence;  // divides TrainSettings::sequence
 };
 
 struct CADDIE_API TrainSettings {
@@ -44,7 +52,9 @@ struct CADDIE_API TrainSettings {
   std::int64_t checkpoint_steps = 0;  // 0: none by steps
   Schedule schedule;
   bool schedule_by_seconds = false;
+  std::vector<SequenceStage> sequence_schedule;  // shorter sequences first, as many tokens a step; empty: `sequence` always
   std::vector<FakeQuant> fake_quant;
+  double fake_quant_from = 0;  // share of the budget that is trained before without rounding
   Averaging average;
   double gradient_clip = 0;            // global norm; 0: off
   std::vector<std::string> optimizers;  // `match` of each entry, in the manifest's order

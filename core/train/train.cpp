@@ -127,15 +127,19 @@ class Loop {
     save(before);
     for (std::int64_t i = 0; i < settings_.warmup_steps; ++i) {
       throw_if_interrupted();
-      trainer_.step(next_batches(), 1.0);
+      trainer_.step(next_batches(0), 1.0);
     }
     load(before);
   }
 
-  std::vector<Batch> next_batches() {
+  std::vector<Batch> next_batches(double progress) {
     const trace::Span span("train", "wait for the loader");
     std::vector<Batch> batches;
     for (std::int64_t i = 0; i < own_micro_batches_; ++i) batches.push_back(job_.batches.next());
+    const std::int64_t sequence = sequence_at(settings_, progress);
+    if (sequence == settings_.sequence) return batches;
+    // The same tokens in shorter rows: their order, and the tokens of a step, stay.
+    for (Batch& batch : batches) batch = {batch.inputs.reshape({-1, sequence}), batch.targets.reshape({-1, sequence})};
     return batches;
   }
 
@@ -201,7 +205,8 @@ class Loop {
     started_at_ = step_start_;
     const double factor = job_.factor ? job_.factor(trainer_.steps()) : rate_factor(settings_, trainer_.steps(), started_at_);
     const double before = clock_.seconds();
-    loss_ = trainer_.step(next_batches(), factor);
+    const double share = progress_share(settings_, trainer_.steps(), started_at_);
+    loss_ = trainer_.step(next_batches(share), factor, share);
     const double after = clock_.seconds(), took = std::max(after - before, 1e-9);
     step_seconds_.push_back(took);
     const double rate = static_cast<double>(settings_.tokens_per_step) / took;
@@ -215,6 +220,7 @@ class Loop {
   }
 
   TrainResult result() {
+    job_.model.set_progress(1);
     TrainResult result;
     result.weights = trainer_.averager().final_weights();
     result.last_weights = trainer_.weights();
@@ -249,6 +255,19 @@ class Loop {
 double rate_factor(const TrainSettings& settings, std::int64_t step, double elapsed) {
   return settings.schedule_by_seconds ? factor_by_seconds(settings.schedule, elapsed, settings.stop_seconds.value())
                                       : factor_by_steps(settings.schedule, step, settings.stop_steps.value());
+}
+
+double progress_share(const TrainSettings& settings, std::int64_t step, double elapsed) {
+  const double share = settings.schedule_by_seconds
+                           ? elapsed / settings.stop_seconds.value()
+                           : static_cast<double>(step) / static_cast<double>(settings.stop_steps.value());
+  return std::clamp(share, 0.0, 1.0);
+}
+
+std::int64_t sequence_at(const TrainSettings& settings, double progress) {
+  for (const auto& [until, sequence] : settings.sequence_schedule)
+    if (progress < until) return sequence;
+  return settings.sequence;
 }
 
 TrainResult train(const TrainSettings& settings, const TrainJob& job) { return Loop(settings, job).run(); }

@@ -56,4 +56,10 @@ CADDIE_API TrainResult train(const TrainSettings& settings, const TrainJob& job)
 // The rate factor before step `step`, `elapsed` seconds into training.
 CADDIE_API double rate_factor(const TrainSettings& settings, std::int64_t step, double elapsed);
 
+// The share of the budget, 0 to 1, that is used before step `step`, `elapsed` seconds into training: of train.stop.seconds or
+// train.stop.steps, whichever the schedule goes by.
+CADDIE_API double progress_share(const TrainSettings& settings, std::int64_t step, double elapsed);
+// Tokens of a sequence at that share.
+CADDIE_API std::int64_t sequence_at(const TrainSettings& settings, double progress);
+
 }  // namespace caddie::train

@@ -45,7 +45,8 @@ Trainer::Trainer(Model& model, const TrainSettings& settings, const OptimizerFac
       gradients_(model.parameters()),
       averager_(settings.average, model.parameters()) {
   if (communicator.size() > 1) reducer_ = std::make_unique<GradientReducer>(gradients_, model.parameters(), communicator);
-  model_.set_fake_quant(expand_fake_quant(settings_.fake_quant, model_.parameters()));
+  fake_quant_ = expand_fake_quant(settings_.fake_quant, model_.parameters());
+  model_.set_fake_quant(fake_quant_);
   make_optimizers(factory, services);
 }
 
@@ -62,6 +63,14 @@ void Trainer::make_optimizers(const OptimizerFactory& factory, Services& service
         context.parameters.push_back({parameters[i].name, parameters[i].tensor.detach(), gradients_.gradient(i)});
     if (!context.parameters.empty()) optimizers_[entry] = factory(entry, context);
   }
+}
+
+void Trainer::set_progress(double progress) {
+  model_.set_progress(progress);
+  const bool rounds = progress >= settings_.fake_quant_from;
+  if (rounds == rounds_) return;
+  model_.set_fake_quant(rounds ? std::span<const FakeQuantRule>(fake_quant_) : std::span<const FakeQuantRule>());
+  rounds_ = rounds;
 }
 
 Trainer::Measured Trainer::accumulate(std::span<const Batch> micro_batches) {
@@ -131,8 +140,9 @@ void Trainer::clip() {
   all.mul_(norm.add(1e-6).reciprocal_().mul_(settings_.gradient_clip).clamp_max_(1.0));
 }
 
-double Trainer::step(std::span<const Batch> micro_batches, double rate_factor) {
+double Trainer::step(std::span<const Batch> micro_batches, double rate_factor, double progress) {
   CADDIE_CHECK(!micro_batches.empty(), ErrorKind::failed, "a training step without micro batches");
+  set_progress(progress);
   const Measured measured = accumulate(micro_batches);
   const at::NoGradGuard guard;
   const double loss = mean_loss(measured, micro_batches);
@@ -140,7 +150,7 @@ double Trainer::step(std::span<const Batch> micro_batches, double rate_factor) {
   for (std::size_t i = 0; i < optimizers_.size(); ++i) {
     if (!optimizers_[i]) continue;
     const trace::Span span("train", "optimizer", static_cast<std::int64_t>(i));
-    optimizers_[i]->step({steps_, rate_factor});
+    optimizers_[i]->step({steps_, rate_factor, progress});
   }
   {
     const trace::Span span("train", "average");

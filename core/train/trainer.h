@@ -38,10 +38,10 @@ class CADDIE_API Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  // One step over this rank's micro batches, with every learning rate times `rate_factor`. Returns the mean loss over
-  // micro batches and ranks, in nats. Throws Error(failed) if a loss or gradient is not finite: it names step, micro batch
+  // One step over this rank's micro batches, with every learning rate times `rate_factor`, when the share `progress` of the
+  // budget is used. Returns the mean loss over micro batches and ranks, in nats. Throws Error(failed) if a loss or gradient is not finite: it names step, micro batch
   // and the first tensor, and no weight was changed.
-  double step(std::span<const Batch> micro_batches, double rate_factor);
+  double step(std::span<const Batch> micro_batches, double rate_factor, double progress = 0);
 
   std::int64_t steps() const { return steps_; }  // done so far
   Averager& averager() { return averager_; }
@@ -54,6 +54,7 @@ class CADDIE_API Trainer {
   void load(const StateReader& reader);
 
  private:
+  void set_progress(double progress);
   void make_optimizers(const OptimizerFactory& factory, Services& services);
   struct Measured {
     at::Tensor own;     // loss of each micro batch, then the gradient's norm after each: float32 [2 n] on the CPU
@@ -71,6 +72,8 @@ class CADDIE_API Trainer {
   GradientArena gradients_;
   std::unique_ptr<GradientReducer> reducer_;  // with several ranks
   Averager averager_;
+  std::vector<FakeQuantRule> fake_quant_;
+  bool rounds_ = true;  // whether the model has these rules now
   std::vector<std::shared_ptr<Optimizer>> optimizers_;
   std::int64_t steps_ = 0;
 };

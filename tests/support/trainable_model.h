@@ -43,6 +43,7 @@ class TrainableModel final : public Model {
     }
   }
   void set_fake_quant(std::span<const FakeQuantRule> rules) override { rules_.assign(rules.begin(), rules.end()); }
+  void set_progress(double share) override { progress = share; }
   void prepare(bool training) override {
     ++prepared;
     const at::NoGradGuard guard;
@@ -55,6 +56,7 @@ class TrainableModel final : public Model {
     }
   }
   at::Tensor loss(const at::Tensor& tokens, const at::Tensor& targets) override {
+    last_tokens = tokens;
     const at::Tensor z = forward(tokens, true).back();
     const at::Tensor mean = at::cross_entropy_loss(z.reshape({-1, vocabulary_}), targets.reshape({-1}));
     return tamper ? tamper(mean) : mean;
@@ -80,6 +82,8 @@ class TrainableModel final : public Model {
   std::string path() const override { return "tiny float32"; }
 
   int prepared = 0;                                   // calls of prepare()
+  double progress = 1;                                // the last one told
+  at::Tensor last_tokens;                             // of the last loss
   std::function<at::Tensor(const at::Tensor&)> tamper;  // if set, changes each loss
   const std::vector<FakeQuantRule>& rules() const { return rules_; }
 

@@ -55,6 +55,19 @@ TEST_CASE("Newton-Schulz follows its formula for wide, tall, square and small ma
   CHECK(largest(rounded.to(at::kDouble).sub(expected)) > 1e-4);  // it was rounded
 }
 
+TEST_CASE("Newton-Schulz takes coefficients of its own for each step, and a margin") {
+  const auto g = normal({9, 14}, 5);
+  const ops::NewtonSchulzStep steps[] = {{4, -6, 3}, {2, -1.5, 0.5}};
+  auto x = g.to(at::kDouble);
+  x = x.div(x.norm().mul(1.1).add(1e-7));
+  for (const auto& [a, b, c] : steps) {
+    const auto gram = x.matmul(x.t());
+    x = x.mul(a).add(gram.mul(b).add(gram.matmul(gram).mul(c)).matmul(x));
+  }
+  CHECK(largest(ops::newton_schulz(g, steps, false, 1.1).to(at::kDouble).sub(x)) < 2e-5);
+  CHECK(largest(ops::newton_schulz(g, steps, true, 1.1).to(at::kDouble).sub(x)) < 0.12);
+}
+
 TEST_CASE("a batch of matrices gives what each gives alone") {
   const bool bfloat16 = GENERATE(false, true);
   const auto a = normal({20, 12}, 1), b = normal({20, 12}, 2).mul(1e-3), c = normal({20, 12}, 3).mul(1e3);

@@ -76,3 +76,36 @@ TEST_CASE("averages go on from their saved state bit for bit") {
   for (std::size_t i = 0; i < 4; ++i)
     CHECK(resumed.final_weights()[i].second.equal(whole.final_weights()[i].second));
 }
+
+TEST_CASE("averages: the mean of the latest weights, alone and blended, bit for bit after a pause") {
+  testing::TrainableModel model;
+  Averaging settings;
+  settings.latest_count = 3;
+  settings.latest_every = 2;
+  fill(model, 1);
+  Averager latest(settings, model.parameters()), paused(settings, model.parameters());
+  fill(model, 7);
+  CHECK(first(latest.final_weights()) == 7);  // nothing was taken: the weights as they are
+  for (int step = 0; step < 9; ++step) {
+    fill(model, step * step);
+    latest.update(step, 1);
+    if (step == 4) {
+      StateDictionary state(StateDictionary::Keep::copies);
+      latest.save(state);
+      paused.load(state);
+      CHECK(first(latest.final_weights()) == Approx((1 + 9) / 2.0));
+    }
+    if (step > 4) paused.update(step, 1);
+  }
+  CHECK(first(latest.final_weights()) == Approx((9 + 25 + 49) / 3.0));  // taken at steps 1, 3, 5 and 7
+  CHECK(first(paused.final_weights()) == first(latest.final_weights()));
+
+  settings.ema = 0.5;
+  settings.blend = 0.25;
+  settings.latest_every = 1;
+  fill(model, 4);
+  Averager blended(settings, model.parameters());
+  fill(model, 8);
+  blended.update(0, 1);
+  CHECK(first(blended.final_weights()) == Approx(0.25 * 6 + 0.75 * 8));
+}

@@ -1,5 +1,7 @@
 #include "core/train/train.h"
 
+#include <ATen/ops/arange.h>
+
 #include <fstream>
 
 #include "core/base/files.h"
@@ -60,6 +62,66 @@ TEST_CASE("training learns the rule and reports what it did") {
   CHECK(result.peak_memory_bytes > 0);
   CHECK_FALSE(result.resumed_from_step);
   CHECK(run.source.taken() == 120);
+}
+
+TEST_CASE("weights are rounded from a share of the budget on, and the optimizers and the model know the share") {
+  struct Told final : public Optimizer {
+    std::vector<double>& shares;
+    explicit Told(std::vector<double>& out) : shares(out) {}
+    void step(const StepContext& context) override { shares.push_back(context.progress); }
+    void save(StateWriter&) const override {}
+    void load(const StateReader&) override {}
+    std::int64_t state_bytes() const override { return 0; }
+  };
+  Run run;
+  std::vector<double> shares;
+  std::vector<std::size_t> rules;
+  run.job.optimizers = [&](std::size_t, const OptimizerContext&) { return std::make_shared<Told>(shares); };
+  run.job.on_step = [&](const StepMetrics&) { rules.push_back(run.model.rules().size()); };
+  TrainSettings settings = tiny_settings(4);
+  settings.warmup_steps = 1;
+  settings.fake_quant_from = 0.5;
+  run(settings);
+  CHECK(rules == std::vector<std::size_t>{0, 0, 2, 2});
+  CHECK(run.model.progress == 1);  // what scores come next see the trained form
+  REQUIRE(shares.size() == 3 * 5);
+  CHECK(shares.back() == 0.75);
+
+  settings.stop_seconds = 10;
+  settings.schedule_by_seconds = true;
+  CHECK(progress_share(settings, 3, 2.5) == 0.25);
+  CHECK(progress_share(settings, 3, 12) == 1);
+}
+
+TEST_CASE("sequences grow by the schedule, and a step keeps its tokens in their order") {
+  struct Rows final : public BatchSource {
+    Batch next() override {
+      const at::Tensor ring = at::arange(13, at::kLong).add(13 * taken++).remainder(13);
+      return {ring.narrow(0, 0, 12).view({2, 6}), ring.narrow(0, 1, 12).view({2, 6})};
+    }
+    void save(StateWriter&) const override {}
+    void load(const StateReader&) override {}
+    std::int64_t taken = 0;
+  } source;
+  Run run;
+  TrainSettings settings = tiny_settings(10);
+  settings.sequence_schedule = {{0.3, 2}, {0.5, 3}};
+  TrainJob job{run.model, source, run.solo, run.services, descent(0.01), {}, "identity", {}, {}, {}};
+  std::vector<std::int64_t> lengths;
+  job.on_step = [&](const StepMetrics&) { lengths.push_back(run.model.last_tokens.size(1)); };
+  train::train(settings, job);
+  CHECK(lengths == std::vector<std::int64_t>{2, 2, 2, 3, 3, 6, 6, 6, 6, 6});
+  CHECK(source.taken == 20);
+  CHECK(sequence_at(settings, 0) == 2);
+  CHECK(sequence_at(settings, 1) == 6);
+  CHECK(run.model.last_tokens.reshape({-1}).equal(at::arange(12, at::kLong)));
+
+  Json manifest = {{"train", {{"sequence", 6}, {"tokens_per_step", 24}, {"stop", {{"steps", 4}}},
+                              {"sequence_schedule", Json::array({{{"until", 0.3}, {"sequence", 4}}})}}},
+                   {"optimizers", Json::array()}};
+  CHECK_THROWS_AS(TrainSettings::from_json(manifest), Error);
+  manifest["train"]["sequence_schedule"][0]["sequence"] = 3;
+  CHECK(TrainSettings::from_json(manifest).sequence_schedule.size() == 1);
 }
 
 TEST_CASE("warm-up steps leave no trace") {

@@ -71,6 +71,10 @@ class CADDIE_API Model {
   // Refreshes everything derived from the parameters (low-precision copies, fake-quantized weights). Call it after the
   // parameters changed and before loss, nats, logits, generate or observe. `training` turns fake quantization on.
   virtual void prepare(bool training) = 0;
+  // The share of the training budget that is used, 0 to 1, for models whose forward pass changes on the way (a depth that
+  // grows). Called before prepare(true) of every step. Scores, samples and calibration use the trained form: 1, which is
+  // also what a new model assumes.
+  virtual void set_progress(double share);
 
   // Mean cross entropy in nats, a float32 scalar with a gradient graph. tokens, targets: int64 [B, T].
   virtual at::Tensor loss(const at::Tensor& tokens, const at::Tensor& targets) = 0;

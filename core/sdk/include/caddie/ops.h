@@ -6,7 +6,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -125,6 +127,10 @@ inline constexpr double kNewtonSchulzEpsilon = 1e-7;
 // `bfloat16` every operation's result is rounded to bfloat16. Returns float32 or bfloat16 accordingly.
 CADDIE_API at::Tensor newton_schulz(const at::Tensor& g, int steps, double a, double b, double c, bool bfloat16,
                                     double epsilon = kNewtonSchulzEpsilon);
+// The same with coefficients a, b, c of its own for each step; x = g / (margin |g|_F + epsilon).
+using NewtonSchulzStep = std::array<double, 3>;
+CADDIE_API at::Tensor newton_schulz(const at::Tensor& g, std::span<const NewtonSchulzStep> steps, bool bfloat16,
+                                    double margin = 1, double epsilon = kNewtonSchulzEpsilon);
 
 // U diag(S_1 k^(-power)) V^T: the singular values replaced by a power law (k from 1).
 CADDIE_API at::Tensor power_law_spectrum(const at::Tensor& matrix, double power);

@@ -29,10 +29,13 @@ struct OptimizerContext {
 struct StepContext {
   std::int64_t step;    // from 0
   double rate_factor;   // the schedule's factor; the rate of this step is learning_rate x rate_factor
+  double progress = 0;  // share of the training budget that was used when the step began, 0 to 1
 };
 
 // A value that goes linearly from `first` at step 0 to `last` at step `over`, and stays there (Muon's momentum).
 CADDIE_API double linear_ramp(double first, double last, std::int64_t over, std::int64_t step);
+// A factor that is 1 up to the share `from` of the budget, and goes linearly to `last` at its end (a taper of the decay).
+CADDIE_API double linear_taper(double last, double from, double progress);
 
 class CADDIE_API Optimizer {
  public:
