@@ -51,6 +51,8 @@ AdamW::AdamW(const Options& options, const OptimizerContext& context)
       beta2_(options.number("beta2")),
       epsilon_(options.number("epsilon")),
       weight_decay_(options.number("weight_decay")),
+      weight_decay_last_(options.number("weight_decay_last")),
+      weight_decay_taper_from_(options.number("weight_decay_taper_from")),
       bfloat16_(options.text("state_precision") == "bfloat16"),
       parameters_(context.parameters) {
   for (const auto& parameter : parameters_) {
@@ -68,16 +70,17 @@ void AdamW::step(const StepContext& context) {
   const at::NoGradGuard guard;
   ++updates_;
   const double rate = learning_rate_ * context.rate_factor;
+  const double decay = weight_decay_ * linear_taper(weight_decay_last_, weight_decay_taper_from_, context.progress);
   if (parameters_.front().value.is_cpu())
-    step_on_cpu(rate);
+    step_on_cpu(rate, decay);
   else
-    step_on_device(rate);
+    step_on_device(rate, decay);
 }
 
-void AdamW::step_on_cpu(double rate) {
+void AdamW::step_on_cpu(double rate, double decay) {
   const auto t = static_cast<double>(updates_);
   const auto f = [](double value) { return static_cast<float>(value); };
-  const Constants constants{f(beta1_), f(1 - beta1_), f(beta2_), f(1 - beta2_), f(1 - rate * weight_decay_),
+  const Constants constants{f(beta1_), f(1 - beta1_), f(beta2_), f(1 - beta2_), f(1 - rate * decay),
                             f(rate / (1 - std::pow(beta1_, t))), f(std::sqrt(1 - std::pow(beta2_, t))), f(epsilon_)};
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     float* p = parameters_[i].value.mutable_data_ptr<float>();
@@ -91,7 +94,7 @@ void AdamW::step_on_cpu(double rate) {
 }
 
 // LibTorch's fused step computes the same in one launch for all tensors.
-void AdamW::step_on_device(double rate) {
+void AdamW::step_on_device(double rate, double decay) {
   std::vector<at::Tensor> values, resting, gradients;
   for (const auto& parameter : parameters_) {
     values.push_back(parameter.value);
@@ -100,7 +103,7 @@ void AdamW::step_on_device(double rate) {
   }
   const auto count = at::full({}, static_cast<double>(updates_), values.front().options().requires_grad(false));
   const std::vector<at::Tensor> counts(values.size(), count);
-  at::_fused_adamw_(resting, gradients, first_, second_, {}, counts, rate, beta1_, beta2_, weight_decay_, epsilon_,
+  at::_fused_adamw_(resting, gradients, first_, second_, {}, counts, rate, beta1_, beta2_, decay, epsilon_,
                     /*amsgrad=*/false, /*maximize=*/false);
   if (bfloat16_) at::_foreach_copy_(values, resting);
 }

@@ -20,10 +20,10 @@ class AdamW final : public Optimizer {
   std::int64_t state_bytes() const override;
 
  private:
-  void step_on_cpu(double rate);
-  void step_on_device(double rate);
+  void step_on_cpu(double rate, double decay);
+  void step_on_device(double rate, double decay);
 
-  double learning_rate_, beta1_, beta2_, epsilon_, weight_decay_;
+  double learning_rate_, beta1_, beta2_, epsilon_, weight_decay_, weight_decay_last_, weight_decay_taper_from_;
   bool bfloat16_;
   std::vector<OptimizedParameter> parameters_;
   std::vector<at::Tensor> first_, second_;  // moments, shaped as the parameters

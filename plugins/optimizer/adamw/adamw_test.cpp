@@ -108,3 +108,13 @@ TEST_CASE("adamw's state goes on bit for bit") {
     CHECK_THROWS_AS(make(section, copy)->load(state), Error);
   }
 }
+
+TEST_CASE("adamw's decay tapers over the last part of the budget") {
+  Json section = kSection;
+  section.update({{"weight_decay_last", 0.5}, {"weight_decay_taper_from", 0.5}});
+  for (const auto& [progress, factor] : {std::pair{0.4, 1.0}, {0.75, 0.75}, {1.0, 0.5}}) {
+    std::vector<OptimizedParameter> all = {{"p", noise("p"), at::zeros({kCount}, at::kFloat)}};
+    make(section, all)->step({0, 1.0, progress});  // no gradient: decay alone
+    CHECK(all[0].value.sub(noise("p").mul(1 - 0.03 * 0.1 * factor)).abs().max().item<double>() < 1e-6);
+  }
+}

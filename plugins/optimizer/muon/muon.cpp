@@ -53,15 +53,16 @@ Muon::Muon(const Options& options, const OptimizerContext& context)
       momentum_(options.number("momentum")),
       momentum_start_(options.number("momentum_start")),
       weight_decay_(options.number("weight_decay")),
+      weight_decay_last_(options.number("weight_decay_last")),
+      weight_decay_taper_from_(options.number("weight_decay_taper_from")),
       momentum_warmup_steps_(options.integer("momentum_warmup_steps")),
       nesterov_(options.boolean("nesterov")),
       bfloat16_(options.text("newton_schulz_precision") == "bfloat16"),
-      steps_(static_cast<int>(options.integer("newton_schulz_steps"))),
-      coefficients_(options.numbers("newton_schulz_coefficients")),
+      newton_schulz_(newton_schulz_of(options)),
+      row_norm_(row_norm_of(options)),
+      row_beta2_(options.number("row_beta2")),
       communicator_(context.communicator),
       parameters_(context.parameters) {
-  CADDIE_CHECK(coefficients_.size() == 3, ErrorKind::usage, "newton_schulz_coefficients has ", coefficients_.size(),
-               " numbers; accepted: three, [a, b, c]");
   for (const auto& parameter : parameters_)
     if (parameter.value.dim() != 2)
       throw Error(ErrorKind::usage, concat("muon takes matrices; ", parameter.name, " has ", parameter.value.dim(), " dimensions"),
@@ -79,7 +80,8 @@ void Muon::make_groups() {
     const auto n = static_cast<std::int64_t>(members.size());
     const auto options = parameters_[members.front()].value.options().requires_grad(false);
     largest = std::max(largest, n * shape.first * shape.second);
-    groups_.push_back({std::move(members), at::zeros({n, shape.first, shape.second}, options)});
+    groups_.push_back({std::move(members), at::zeros({n, shape.first, shape.second}, options), {}});
+    if (row_norm_ == RowNorm::update) groups_.back().row_moment = at::zeros({n, shape.first, 1}, options);
   }
   if (parameters_.empty()) return;
   const auto options = parameters_.front().value.options().requires_grad(false);
@@ -115,8 +117,9 @@ at::Tensor Muon::orthogonalized(Group& group, double momentum) {
     else
       direction.copy_(group.momentum);
   }
-  at::Tensor update =
-      ops::newton_schulz(direction, steps_, coefficients_[0], coefficients_[1], coefficients_[2], bfloat16_);
+  if (row_norm_ == RowNorm::momentum) normalize_rows(direction);
+  at::Tensor update = ops::newton_schulz(direction, newton_schulz_.steps, bfloat16_, newton_schulz_.margin);
+  if (row_norm_ == RowNorm::update) update = scaled_by_row_moment(update, group.row_moment, row_beta2_);
   if (rows > columns) update.mul_(std::sqrt(static_cast<double>(rows) / static_cast<double>(columns)));
   return update;
 }
@@ -174,7 +177,7 @@ void Muon::step(const StepContext& context) {
   const at::NoGradGuard guard;
   const double rate = learning_rate_ * context.rate_factor;
   const Rates rates{linear_ramp(momentum_start_, momentum_, momentum_warmup_steps_, context.step), rate,
-                    1 - rate * weight_decay_};
+                    1 - rate * weight_decay_ * linear_taper(weight_decay_last_, weight_decay_taper_from_, context.progress)};
   if (communicator_->size() == 1) {
     for (Group& group : groups_) apply(group, orthogonalized(group, rates.momentum), rates);
     return;
@@ -196,25 +199,36 @@ void Muon::save(StateWriter& writer) const {
     return;
   }
   for (const Group& group : groups_)
-    for (std::size_t k = 0; k < group.members.size(); ++k)
-      writer.tensor("momentum/" + parameters_[group.members[k]].name, group.momentum.select(0, static_cast<std::int64_t>(k)));
+    for (std::size_t k = 0; k < group.members.size(); ++k) {
+      const auto& name = parameters_[group.members[k]].name;
+      const auto slot = static_cast<std::int64_t>(k);
+      writer.tensor("momentum/" + name, group.momentum.select(0, slot));
+      if (group.row_moment.defined()) writer.tensor("row_moment/" + name, group.row_moment.select(0, slot));
+    }
 }
 
 void Muon::load(const StateReader& reader) {
   const at::NoGradGuard guard;
+  const auto restore = [&reader](const std::string& name, at::Tensor place) {
+    const at::Tensor saved = reader.tensor(name);
+    CADDIE_CHECK(saved.sizes() == place.sizes(), ErrorKind::data, "the saved ", name, " has another shape");
+    place.copy_(saved);
+  };
   for (Group& group : groups_)
     for (std::size_t k = 0; k < group.members.size(); ++k) {
-      const std::string name = "momentum/" + parameters_[group.members[k]].name;
-      const at::Tensor saved = reader.tensor(name);
-      at::Tensor place = group.momentum.select(0, static_cast<std::int64_t>(k));
-      CADDIE_CHECK(saved.sizes() == place.sizes(), ErrorKind::data, "the saved ", name, " has another shape");
-      place.copy_(saved);
+      const auto& name = parameters_[group.members[k]].name;
+      const auto slot = static_cast<std::int64_t>(k);
+      restore("momentum/" + name, group.momentum.select(0, slot));
+      if (group.row_moment.defined()) restore("row_moment/" + name, group.row_moment.select(0, slot));
     }
 }
 
 std::int64_t Muon::state_bytes() const {
   std::int64_t bytes = 0;
-  for (const Group& group : groups_) bytes += static_cast<std::int64_t>(group.momentum.nbytes());
+  for (const Group& group : groups_) {
+    bytes += static_cast<std::int64_t>(group.momentum.nbytes());
+    if (group.row_moment.defined()) bytes += static_cast<std::int64_t>(group.row_moment.nbytes());
+  }
   return bytes;
 }
 

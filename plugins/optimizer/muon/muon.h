@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "caddie/optimizer.h"
+#include "variants.h"
 
 namespace caddie {
 
@@ -23,6 +24,7 @@ class Muon final : public Optimizer {
   struct Group {
     std::vector<std::size_t> members;  // indices into parameters_
     at::Tensor momentum;               // float32 [n, R, C]
+    at::Tensor row_moment;             // float32 [n, R, 1], undefined unless updates are normalized by rows
   };
   struct Rates {
     double momentum, rate, keep;  // keep = 1 - rate x decay
@@ -35,11 +37,12 @@ class Muon final : public Optimizer {
   void gather(at::Tensor& shared, const std::vector<at::Tensor>& own) const;
   void share_and_apply(const std::vector<at::Tensor>& updates, const Rates& rates);
 
-  double learning_rate_, momentum_, momentum_start_, weight_decay_;
+  double learning_rate_, momentum_, momentum_start_, weight_decay_, weight_decay_last_, weight_decay_taper_from_;
   std::int64_t momentum_warmup_steps_;
   bool nesterov_, bfloat16_;
-  int steps_;
-  std::vector<double> coefficients_;
+  NewtonSchulz newton_schulz_;
+  RowNorm row_norm_;
+  double row_beta2_;
   Communicator* communicator_;
   std::vector<OptimizedParameter> parameters_;
   std::vector<Group> groups_;

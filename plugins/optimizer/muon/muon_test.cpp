@@ -1,6 +1,7 @@
 // Muon against its formulas in float64, written out with loops.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_svdvals.h>
 #include <ATen/ops/zeros.h>
 
 #include "core/comm/solo.h"
@@ -105,6 +106,100 @@ TEST_CASE("muon's bfloat16 updates are bfloat16 values near the float32 ones") {
     CHECK(rounded[i].value.equal(rounded[i].value.to(at::kBFloat16).to(at::kFloat)));
     CHECK(rounded[i].value.sub(exact[i].value).abs().max().item<float>() < 0.1f);
     CHECK_FALSE(rounded[i].value.equal(exact[i].value));
+  }
+}
+
+// One update with rate 1 and no decay from weights of 0 is the update itself, with its sign turned.
+std::vector<at::Tensor> updates_of(Json section, const std::vector<OptimizedParameter>& from) {
+  section.update({{"learning_rate", 1.0}, {"weight_decay", 0.0}, {"momentum_start", 0.0}, {"momentum", 0.0}});
+  auto all = from;
+  for (auto& parameter : all) parameter.value = at::zeros(parameter.value.sizes(), at::kFloat);
+  SoloCommunicator solo;
+  const auto muon = make(section, all, solo);
+  set_gradients(all, 0);
+  muon->step({0, 1.0});
+  std::vector<at::Tensor> updates;
+  for (const auto& parameter : all) updates.push_back(parameter.value.neg().to(at::kDouble));
+  return updates;
+}
+
+double stretch(const at::Tensor& g) { return std::sqrt(std::max(1.0, static_cast<double>(g.size(0)) / static_cast<double>(g.size(1)))); }
+
+TEST_CASE("muon with rows of the momentum made alike orthogonalizes unit rows") {
+  auto all = matrices();
+  Json section = kFloat32;
+  section["normalize_rows"] = "momentum";
+  const auto updates = updates_of(section, all);
+  set_gradients(all, 0);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const at::Tensor g = all[i].gradient.to(at::kDouble);
+    const at::Tensor expected = orthogonalized(g.div(g.square().sum(1, true).sqrt())).mul(stretch(g));
+    CHECK(updates[i].sub(expected).abs().max().item<double>() < 2e-5);
+  }
+}
+
+TEST_CASE("muon with updates scaled by the rows' running size keeps each update's length") {
+  auto all = matrices();
+  SoloCommunicator solo;
+  Json section = kFloat32;
+  section.update({{"normalize_rows", "update"}, {"row_beta2", 0.9}, {"learning_rate", 1.0}, {"weight_decay", 0.0},
+                  {"momentum", 0.0}, {"momentum_start", 0.0}});
+  const auto muon = make(section, all, solo);
+  std::vector<at::Tensor> v;
+  for (const auto& parameter : all) v.push_back(at::zeros({parameter.value.size(0), 1}, at::kDouble));
+  for (int step = 0; step < 3; ++step) {
+    set_gradients(all, step);
+    std::vector<at::Tensor> before;
+    for (const auto& parameter : all) before.push_back(parameter.value.to(at::kDouble).clone());
+    muon->step({step, 1.0});
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const at::Tensor u = orthogonalized(all[i].gradient.to(at::kDouble));
+      v[i] = v[i].mul(0.9).add(u.square().mean(1, true).mul(0.1));
+      const at::Tensor even = u.div(v[i].sqrt().add(1e-8));
+      const at::Tensor expected = even.mul(u.norm().div(even.norm())).mul(stretch(u));
+      CHECK(before[i].sub(all[i].value.to(at::kDouble)).sub(expected).abs().max().item<double>() < 2e-5);
+    }
+  }
+  CHECK(muon->state_bytes() == 4 * (60 * 3 + 49) + 4 * (12 + 5 + 7 + 5));
+  train::StateDictionary state(train::StateDictionary::Keep::copies);
+  muon->save(state);
+  CHECK(state.tensor("row_moment/a").sizes() == at::IntArrayRef({12, 1}));
+}
+
+TEST_CASE("polar express brings the singular values of well and badly conditioned matrices to 1") {
+  auto all = matrices();
+  Json section = kFloat32;
+  section["coefficients"] = "polar_express";
+  const auto updates = updates_of(section, all), plain = updates_of(kFloat32, all);
+  double worst = 0, worst_plain = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto distance = [&](const at::Tensor& update) {
+      return at::linalg_svdvals(update.div(stretch(update))).sub(1).abs().max().item<double>();
+    };
+    worst = std::max(worst, distance(updates[i]));
+    worst_plain = std::max(worst_plain, distance(plain[i]));
+  }
+  CHECK(worst < 0.05);
+  CHECK(worst_plain > 2 * worst);  // the reference's coefficients end anywhere between 0.7 and 1.2
+
+  // The first step alone, by its published coefficients.
+  section["newton_schulz_steps"] = 1;
+  const at::Tensor one = updates_of(section, all)[1];
+  set_gradients(all, 0);
+  const at::Tensor g = all[1].gradient.to(at::kDouble), x = g.div(g.norm().mul(1.02).add(1e-7)), a = x.matmul(x.t());
+  const at::Tensor expected = x.mul(8.156554524902461).add(a.mul(-22.48329292557795).add(a.matmul(a).mul(15.878769915207462)).matmul(x));
+  CHECK(one.sub(expected).abs().max().item<double>() < 1e-5);
+}
+
+TEST_CASE("muon's decay tapers over the last part of the budget") {
+  SoloCommunicator solo;
+  Json section = kFloat32;
+  section.update({{"weight_decay", 0.5}, {"learning_rate", 1.0}, {"weight_decay_last", 0.2}, {"weight_decay_taper_from", 0.6}});
+  for (const auto& [progress, factor] : {std::pair{0.3, 1.0}, {0.6, 1.0}, {0.8, 0.6}, {1.0, 0.2}}) {
+    std::vector<OptimizedParameter> one = {{"a", noise(3, 4, "x"), at::zeros({3, 4}, at::kFloat)}};
+    const at::Tensor before = one[0].value.clone();
+    make(section, one, solo)->step({0, 1.0, progress});  // no gradient: decay alone
+    CHECK(one[0].value.sub(before.mul(1 - 0.5 * factor)).abs().max().item<double>() < 1e-6);
   }
 }
 
