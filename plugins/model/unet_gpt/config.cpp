@@ -8,31 +8,6 @@
 namespace unet_gpt {
 
 using caddie::ErrorKind;
-using caddie::OptionSpec;
-using caddie::OptionType;
-
-std::span<const OptionSpec> option_specs() {
-  static const OptionSpec specs[] = {
-      {"vocabulary", OptionType::integer, "null", "2", nullptr, nullptr, "pieces; null: as many as the tokenizer has"},
-      {"layers", OptionType::integer, "10", "1", "1000", nullptr, "blocks; the first half encodes, the rest decodes"},
-      {"width", OptionType::integer, "512", "2", "65536", nullptr, "channels of the residual stream"},
-      {"heads", OptionType::integer, "8", "1", "1024", nullptr, "query heads; width / heads must be even"},
-      {"kv_heads", OptionType::integer, "4", "1", "1024", nullptr, "key/value heads; must divide heads"},
-      {"mlp_ratio", OptionType::number, "3.5", "0.01", "64", nullptr, "hidden channels of the MLP = floor(mlp_ratio * width)"},
-      {"xsa_last", OptionType::integer, "4", "0", "1000", nullptr, "exclusive self attention in that many last blocks"},
-      {"logit_cap", OptionType::number, "30", "0.001", nullptr, nullptr, "logits are cap * tanh(z / cap)"},
-      {"rope_base", OptionType::number, "10000", "1", nullptr, nullptr, "base of the rotation's frequencies"},
-      {"rope_tables", OptionType::text, "\"float32\"", nullptr, nullptr, "float32|bf16_compiled|bf16_eager",
-       "precision of the rotation's tables; bf16_compiled is what the published run trained with"},
-      {"query_gain", OptionType::number, "1.5", nullptr, nullptr, nullptr, "initial value of the learned gain of each query head"},
-      {"embedding_std", OptionType::number, "0.005", "0", nullptr, nullptr, "standard deviation of the initial embedding"},
-      {"embedding_spectrum", OptionType::number, "0.5", "0", "8", nullptr,
-       "initial singular values of the embedding: S_1 k^-power; null: as drawn"},
-      {"slope", OptionType::number, "0.5", nullptr, nullptr, nullptr, "negative slope of the leaky ReLU that is squared; 0: squared ReLU"},
-      {"skips", OptionType::boolean, "true", nullptr, nullptr, nullptr, "U-Net skips from encoding to decoding blocks"},
-  };
-  return specs;
-}
 
 namespace {
 
@@ -48,6 +23,21 @@ caddie::ops::RopeTables tables_of(const std::string& name) {
   if (name == "bf16_compiled") return caddie::ops::RopeTables::bf16_compiled;
   if (name == "bf16_eager") return caddie::ops::RopeTables::bf16_eager;
   return caddie::ops::RopeTables::float32;
+}
+
+Smear smear_of(const std::string& name) {
+  return name == "gate" ? Smear::gate : name == "window" ? Smear::window : Smear::none;
+}
+
+AttentionGate gate_of(const std::string& name) {
+  if (name == "out") return AttentionGate::out;
+  if (name == "full") return AttentionGate::full;
+  return name == "sparse" ? AttentionGate::sparse : AttentionGate::none;
+}
+
+std::optional<std::int64_t> integer_or_none(const caddie::Options& options, const char* key) {
+  if (options.is_null(key)) return std::nullopt;
+  return options.integer(key);
 }
 
 }  // namespace
@@ -67,7 +57,25 @@ Config::Config(const caddie::Options& options, const caddie::ModelContext& conte
       embedding_std(options.number("embedding_std")),
       slope(options.number("slope")),
       rope_tables(tables_of(options.text("rope_tables"))),
-      skips(options.boolean("skips")) {
+      rope_dims(integer_or_none(options, "rope_dims").value_or(head())),
+      skips(options.boolean("skips")),
+      gated_skips(options.boolean("gated_skips")),
+      layer_scaled_norms(options.boolean("layer_scaled_norms")),
+      tied(options.boolean("tied")),
+      embedding_rank(integer_or_none(options, "embedding_rank")),
+      bigram_buckets(options.integer("bigram_buckets")),
+      bigram_dim(options.integer("bigram_dim")),
+      smear(smear_of(options.text("smear"))),
+      smear_window(options.integer("smear_window")),
+      smear_boundary(options.integer("smear_boundary")),
+      attention_gate(gate_of(options.text("attention_gate"))),
+      attention_gate_window(options.integer("attention_gate_window")),
+      attention_gate_scale(options.number("attention_gate_scale")),
+      parallel_from(integer_or_none(options, "parallel_from")),
+      loop_first(options.integer("loop_first")),
+      loop_last(options.integer("loop_last")),
+      loop_passes(options.integer("loop_passes")),
+      loop_from(options.number("loop_from")) {
   if (!options.is_null("embedding_spectrum")) embedding_spectrum = options.number("embedding_spectrum");
   CADDIE_CHECK(vocabulary >= 2, ErrorKind::usage, "a vocabulary of ", vocabulary, " pieces is too small");
   CADDIE_CHECK(width % heads == 0 && head() % 2 == 0, ErrorKind::usage, "model.width ", width, " over model.heads ", heads,
@@ -75,13 +83,35 @@ Config::Config(const caddie::Options& options, const caddie::ModelContext& conte
   CADDIE_CHECK(heads % kv_heads == 0, ErrorKind::usage, "model.kv_heads ", kv_heads, " does not divide model.heads ", heads);
   CADDIE_CHECK(hidden >= 1, ErrorKind::usage, "model.mlp_ratio times model.width leaves no hidden channel");
   CADDIE_CHECK(xsa_last <= layers, ErrorKind::usage, "model.xsa_last ", xsa_last, " is more than model.layers ", layers);
+  CADDIE_CHECK(rope_dims % 2 == 0 && rope_dims <= head(), ErrorKind::usage, "model.rope_dims is ", rope_dims,
+               "; accepted: an even number up to the head size ", head());
+  CADDIE_CHECK(!loops() || (loop_first <= loop_last && loop_last < layers), ErrorKind::usage, "model.loop_first ", loop_first,
+               " to model.loop_last ", loop_last, " are not blocks of 0 to ", layers - 1);
+  CADDIE_CHECK(bigram_buckets == 0 || bigram_buckets >= 2, ErrorKind::usage, "model.bigram_buckets is ", bigram_buckets,
+               "; accepted: 0, or at least 2");
+  CADDIE_CHECK(smear != Smear::window || smear_window <= width, ErrorKind::usage, "model.smear_window ", smear_window,
+               " is more than model.width ", width);
+  CADDIE_CHECK(attention_gate == AttentionGate::none || gate_inputs() <= width, ErrorKind::usage,
+               "model.attention_gate_window ", attention_gate_window, " is more than model.width ", width);
 }
 
-std::optional<Skip> Config::skip_before(std::int64_t block) const {
-  const auto encoders = layers / 2, decoders = layers - encoders;
-  const Skip skip{block, block - decoders, 2 * decoders - 1 - block};
-  if (!skips || block < encoders || skip.row < 0 || skip.source < 0 || skip.source >= encoders) return std::nullopt;
-  return skip;
+double Config::norm_scale(std::int64_t layer) const {
+  return layer_scaled_norms ? 1 / std::sqrt(static_cast<double>(layer + 1)) : 1;
+}
+
+bool Config::in_small_ops(std::int64_t layer) const {
+  return (layer_scaled_norms && layer > 0) || attention_gate != AttentionGate::none || parallel(layer);
+}
+
+std::string Config::small_ops_because() const {
+  std::string names;
+  const auto add = [&](bool on, const char* name) {
+    if (on) names += (names.empty() ? "" : ", ") + std::string(name);
+  };
+  add(layer_scaled_norms && layers > 1, "layer_scaled_norms");
+  add(attention_gate != AttentionGate::none, "attention_gate");
+  add(parallel(layers - 1), "parallel_from");
+  return names;
 }
 
 }  // namespace unet_gpt

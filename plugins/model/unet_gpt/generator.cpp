@@ -18,13 +18,13 @@ CachedGenerator::CachedGenerator(UnetGpt& model, std::int64_t batch, std::int64_
                " tokens cannot be made");
   const auto& config = model.config_;
   const auto options = at::TensorOptions().dtype(model.weights_.type()).device(model.device_);
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+  for (std::size_t position = 0; position < model.order_.size(); ++position) {
     keys_.push_back(at::empty({batch, capacity, config.kv_heads, config.head()}, options));
     values_.push_back(at::empty_like(keys_.back()));
   }
 }
 
-at::Tensor CachedGenerator::attend(std::int64_t layer, const at::Tensor& qkv) {
+at::Tensor CachedGenerator::attend(std::int64_t layer, std::int64_t index, const at::Tensor& qkv) {
   const auto& config = model_.config_;
   const auto& block = model_.weights_.blocks[static_cast<std::size_t>(layer)];
   const auto length = qkv.size(1), head = config.head();
@@ -34,7 +34,7 @@ at::Tensor CachedGenerator::attend(std::int64_t layer, const at::Tensor& qkv) {
   const auto cos = model_.cos_.narrow(0, position_, length), sin = model_.sin_.narrow(0, position_, length);
   const auto q = ops::norm_rope_gain(part(0, config.heads), cos, sin, block.query_gain);
   const auto v = part(config.heads + config.kv_heads, config.kv_heads);
-  const auto &keys = keys_[static_cast<std::size_t>(layer)], &values = values_[static_cast<std::size_t>(layer)];
+  const auto &keys = keys_[static_cast<std::size_t>(index)], &values = values_[static_cast<std::size_t>(index)];
   keys.narrow(1, position_, length).copy_(ops::norm_rope_gain(part(config.heads, config.kv_heads), cos, sin, {}));
   values.narrow(1, position_, length).copy_(v);
 
@@ -52,7 +52,8 @@ at::Tensor CachedGenerator::feed(const at::Tensor& tokens) {
   CADDIE_CHECK(position_ + tokens.size(1) <= capacity_, caddie::ErrorKind::failed, "the generator holds ", capacity_,
                " tokens a sequence, ", position_ + tokens.size(1), " were fed");
   UnetGpt::Hooks hooks;
-  hooks.attend = [this](std::int64_t layer, const at::Tensor& qkv) { return attend(layer, qkv); };
+  hooks.attend = [this](std::int64_t layer, std::int64_t index, const at::Tensor& qkv) { return attend(layer, index, qkv); };
+  hooks.past = &past_;
   const auto x = model_.run_blocks(tokens, hooks);
   position_ += tokens.size(1);
   return model_.head(x.narrow(1, x.size(1) - 1, 1)).squeeze(1);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "caddie/model.h"
+#include "input.h"
 
 namespace unet_gpt {
 
@@ -14,11 +15,12 @@ class CachedGenerator final : public caddie::Generator {
   at::Tensor feed(const at::Tensor& tokens) override;
 
  private:
-  at::Tensor attend(std::int64_t layer, const at::Tensor& qkv);
+  at::Tensor attend(std::int64_t layer, std::int64_t index, const at::Tensor& qkv);
 
   UnetGpt& model_;
   std::int64_t batch_, capacity_, position_ = 0;
-  std::vector<at::Tensor> keys_, values_;  // a layer: [B, capacity, K, h]
+  std::vector<at::Tensor> keys_, values_;  // a position in the order of the blocks: [B, capacity, K, h]
+  InputPast past_;
 };
 
 }  // namespace unet_gpt

@@ -1,8 +1,12 @@
 #include "unet_gpt.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 
-#include <initializer_list>
+#include <algorithm>
+#include <array>
 
 #include "caddie/error.h"
 #include "caddie/ops.h"
@@ -15,7 +19,7 @@ using caddie::ErrorKind;
 
 UnetGpt::UnetGpt(const caddie::Options& options, const caddie::ModelContext& context)
     : config_(options, context), services_(context.services), device_(context.device),
-      weights_(config_, context.device, context.precision) {}
+      weights_(config_, context.device, context.precision), order_(execution_order(config_, config_.loops())) {}
 
 void UnetGpt::initialize(caddie::Random& random) {
   weights_.initialize(config_, random);
@@ -28,12 +32,16 @@ void UnetGpt::prepare(bool training) {
   prepared_ = true;
 }
 
+void UnetGpt::set_progress(double share) { order_ = execution_order(config_, share >= config_.loop_from); }
+
 void UnetGpt::extend_tables(std::int64_t length) {
   if (device_.is_meta() || (cos_.defined() && cos_.size(0) >= length)) return;
   const at::NoGradGuard no_grad;
-  const auto [cos, sin] = ops::rope_tables(length, config_.head(), config_.rope_base, config_.rope_tables);
-  cos_ = cos.to(device_);
-  sin_ = sin.to(device_);
+  const auto [cos, sin] = ops::rope_tables(length, config_.rope_dims, config_.rope_base, config_.rope_tables);
+  // Pairs of channels (i, i + h/2) that are not rotated have the angle 0.
+  const std::array<std::int64_t, 2> still = {length, (config_.head() - config_.rope_dims) / 2};
+  cos_ = at::cat({cos, at::ones(still, at::kFloat)}, 1).to(device_);
+  sin_ = at::cat({sin, at::zeros(still, at::kFloat)}, 1).to(device_);
 }
 
 void UnetGpt::check_batch(const at::Tensor& tokens) const {
@@ -42,74 +50,28 @@ void UnetGpt::check_batch(const at::Tensor& tokens) const {
                "the model takes int64 tokens [batch, sequence], not ", tokens.scalar_type(), " of ", tokens.dim(), " dimensions");
 }
 
-at::Tensor UnetGpt::run_block(std::int64_t layer, const at::Tensor& x, const at::Tensor& x0, const Hooks& hooks,
-                              std::int64_t from) const {
-  const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
-  const auto& copies = weights_.copies[static_cast<std::size_t>(layer)];
-  if (hooks.observer || hooks.attend) return run_block_in_steps(layer, x, x0, hooks);
-  const auto length = x.size(1);
-  const auto attended = ops::attention_half(
-      x, x0, {block.residual_mix, block.query, block.key, block.value, copies.qkv, block.query_gain, block.output, copies.output,
-              block.attention_scale, config_.kv_heads, config_.excludes_self(layer)},
-      cos_.narrow(0, 0, length), sin_.narrow(0, 0, length), from);
-  return ops::mlp_half(attended, {block.up, copies.up, block.down, copies.down, block.mlp_scale, config_.slope});
-}
-
-// The same in small ops, for who must look between them.
-at::Tensor UnetGpt::run_block_in_steps(std::int64_t layer, at::Tensor x, const at::Tensor& x0, const Hooks& hooks) const {
-  const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
-  const auto& copies = weights_.copies[static_cast<std::size_t>(layer)];
-  const auto observe = [&](std::initializer_list<const char*> names, const at::Tensor& input) {
-    if (hooks.observer == nullptr) return;
-    std::vector<std::string> full;
-    for (const char* name : names) full.push_back(block_name(layer, name));
-    hooks.observer->input(full, input.detach().reshape({-1, input.size(-1)}));
-  };
-
-  x = ops::residual_mix(x, x0, block.residual_mix);
-  const auto normed = ops::rms_norm(x);
-  observe({"attention.query.weight", "attention.key.weight", "attention.value.weight"}, normed);
-  const auto qkv = ops::linear_stacked(normed, {block.query, block.key, block.value}, copies.qkv);
-  const auto length = qkv.size(1);
-  const auto attended = hooks.attend ? hooks.attend(layer, qkv)
-                                     : ops::self_attention(qkv, cos_.narrow(0, 0, length), sin_.narrow(0, 0, length),
-                                                           block.query_gain, config_.kv_heads, config_.excludes_self(layer));
-  observe({"attention.output.weight"}, attended);
-  x = ops::scaled_add(x, ops::linear(attended, block.output, copies.output), block.attention_scale);
-
-  const auto mlp_input = ops::rms_norm(x);
-  observe({"mlp.up.weight"}, mlp_input);
-  const auto activated = ops::squared_leaky_relu(ops::linear(mlp_input, block.up, copies.up), config_.slope);
-  observe({"mlp.down.weight"}, activated);
-  return ops::scaled_add(x, ops::linear(activated, block.down, copies.down), block.mlp_scale);
+at::Tensor UnetGpt::add_skip(const at::Tensor& x, const at::Tensor& source, std::int64_t row) const {
+  const auto weight = weights_.skip.select(0, row);
+  if (!weights_.skip_gate.defined()) return ops::scaled_add(x, source, weight);
+  const auto scaled = source.to(at::kFloat).mul(weight), gate = weights_.skip_gate.select(0, row).sigmoid();
+  return scaled.add(x.to(at::kFloat).sub(scaled).mul(gate)).to(x.scalar_type());
 }
 
 at::Tensor UnetGpt::run_blocks(const at::Tensor& tokens, const Hooks& hooks, std::int64_t from) {
   check_batch(tokens);
   if (!hooks.attend) extend_tables(tokens.size(1));
-  const auto x0 = ops::embed_norm(tokens, weights_.embedding, weights_.type());
+  const auto x0 = input_stream(config_, weights_, tokens, hooks.past, hooks.observer);
   auto x = x0;
-  std::vector<at::Tensor> outputs;  // of the encoding blocks, for the skips
-  for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
-    if (const auto skip = config_.skip_before(layer)) {
-      x = ops::scaled_add(x, outputs[static_cast<std::size_t>(skip->source)], weights_.skip.select(0, skip->row));
-    }
+  std::vector<at::Tensor> outputs;  // of the encoding positions, for the skips
+  for (std::size_t i = 0; i < order_.size(); ++i) {
+    const auto& position = order_[i];
+    if (position.skip) x = add_skip(x, outputs[static_cast<std::size_t>(position.skip->source)], position.skip->row);
     // What nobody scores still gives keys and values to the last block, and nothing more.
-    x = run_block(layer, x, x0, hooks, layer + 1 == config_.layers ? from : 0);
-    if (layer < config_.layers / 2) outputs.push_back(x);
-    if (hooks.block) hooks.block(layer, x);
+    x = run_block(position, static_cast<std::int64_t>(i), x, x0, hooks, i + 1 == order_.size() ? from : 0);
+    if (position.encodes) outputs.push_back(x);
+    if (hooks.block) hooks.block(x);
   }
   return x;
-}
-
-at::Tensor UnetGpt::head(const at::Tensor& x) const {
-  const auto products = ops::linear(ops::rms_norm(x), weights_.embedding, weights_.embedding_copy).to(at::kFloat);
-  return products.div(config_.logit_cap).tanh().mul(config_.logit_cap);
-}
-
-at::Tensor UnetGpt::loss(const at::Tensor& tokens, const at::Tensor& targets) {
-  const auto rows = run_blocks(tokens, {}).reshape({-1, config_.width});
-  return ops::head_loss(rows, weights_.embedding, weights_.embedding_copy, targets.reshape({-1}), config_.logit_cap);
 }
 
 at::Tensor UnetGpt::nats(const at::Tensor& tokens, const at::Tensor& targets, std::int64_t from) {
@@ -117,9 +79,7 @@ at::Tensor UnetGpt::nats(const at::Tensor& tokens, const at::Tensor& targets, st
   const auto scored = tokens.size(1) - from;
   CADDIE_CHECK(from >= 0 && scored > 0, ErrorKind::failed, "no position of ", tokens.size(1), " is left to score from ", from);
   const auto rows = run_blocks(tokens, {}, from).reshape({-1, config_.width});
-  return ops::head_nats(rows, weights_.embedding, weights_.embedding_copy, targets.narrow(1, from, scored).reshape({-1}),
-                        config_.logit_cap)
-      .view({tokens.size(0), scored});
+  return head_nats(rows, targets.narrow(1, from, scored).reshape({-1})).view({tokens.size(0), scored});
 }
 
 at::Tensor UnetGpt::logits(const at::Tensor& tokens) {
@@ -131,7 +91,7 @@ std::vector<at::Tensor> UnetGpt::trace(const at::Tensor& tokens) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> outputs;
   Hooks hooks;
-  hooks.block = [&](std::int64_t, const at::Tensor& output) { outputs.push_back(output); };
+  hooks.block = [&](const at::Tensor& output) { outputs.push_back(output); };
   outputs.push_back(head(run_blocks(tokens, hooks)));
   return outputs;
 }
@@ -146,7 +106,13 @@ void UnetGpt::observe(const at::Tensor& tokens, caddie::LinearObserver& observer
   const at::NoGradGuard no_grad;
   Hooks hooks;
   hooks.observer = &observer;
-  run_blocks(tokens, hooks);
+  const auto x = run_blocks(tokens, hooks);
+  const auto announce = [&](const char* weight, const at::Tensor& input) {
+    const std::array<std::string, 1> names = {weight};
+    observer.input(names, input.reshape({-1, input.size(-1)}));
+  };
+  if (config_.embedding_rank) announce("head.reduce.weight", ops::rms_norm(x));
+  announce(config_.tied ? "embedding.weight" : "head.weight", head_input(x));
 }
 
 std::int64_t UnetGpt::activation_bytes(std::int64_t tokens) const {
@@ -155,22 +121,30 @@ std::int64_t UnetGpt::activation_bytes(std::int64_t tokens) const {
   // Kept a block: the stream before and after each half, both normed inputs, both outputs of the projections; q, k, v
   // before and after norm and rotation; the attended values; the MLP's hidden channels before and after the activation.
   const auto block = 8 * width + 2 * qkv + 2 * width + 2 * config_.hidden;
-  return tokens * (config_.layers * block * element + 4 * config_.vocabulary * std::int64_t{4});
+  const auto positions = config_.positions(config_.loops());
+  return tokens * (positions * block * element + 4 * config_.vocabulary * std::int64_t{4});
 }
 
 double UnetGpt::training_flops_per_token() const {
-  double multiplied = static_cast<double>(config_.vocabulary * config_.width);  // elements of all matrices, head included
+  const auto positions = execution_order(config_, config_.loops());
+  // Elements of all matrices, those of a block as often as it is run, head included.
+  double multiplied = static_cast<double>(config_.vocabulary * config_.embedding_columns());
   for (const auto& parameter : weights_.parameters()) {
-    if (parameter.role == caddie::Role::matrix) multiplied += static_cast<double>(parameter.tensor.numel());
+    if (parameter.role != caddie::Role::matrix) continue;
+    const auto runs = parameter.layer < 0 ? 1 : std::count_if(positions.begin(), positions.end(), [&](const Position& position) {
+      return position.block == parameter.layer;
+    });
+    multiplied += static_cast<double>(runs * parameter.tensor.numel());
   }
   // A causal position sees half of the sequence on average: 2 T D for scores and values, three times with backward.
-  const auto attention = 6.0 * static_cast<double>(config_.layers * config_.max_sequence * config_.width);
+  const auto attention = 6.0 * static_cast<double>(config_.positions(config_.loops()) * config_.max_sequence * config_.width);
   return 6 * multiplied + attention;
 }
 
 std::string UnetGpt::path() const {
   const char* precision = weights_.type() == at::kBFloat16 ? "bfloat16" : "float32";
-  return ops::kernels(device_, weights_.type()) + " " + precision;
+  const auto small = config_.small_ops_because();
+  return ops::kernels(device_, weights_.type()) + " " + precision + (small.empty() ? "" : "; blocks in small ops: " + small);
 }
 
 }  // namespace unet_gpt

@@ -20,7 +20,10 @@ Weights::Weights(const Config& config, at::Device device, caddie::Precision prec
     : device_(device), type_(precision == caddie::Precision::bfloat16 ? at::kBFloat16 : at::kFloat) {
   const auto width = config.width, kv = config.kv_width();
   if (config.skip_rows() > 0) skip = add("skip.weight", {config.skip_rows(), width}, Role::vector, "control", -1);
-  embedding = add("embedding.weight", {config.vocabulary, width}, Role::embedding, "embedding", -1);
+  if (config.skip_rows() > 0 && config.gated_skips)
+    skip_gate = add("skip.gate", {config.skip_rows(), width}, Role::vector, "control", -1);
+  embedding = add("embedding.weight", {config.vocabulary, config.embedding_columns()}, Role::embedding, "embedding", -1);
+  add_around_blocks(config);
   for (std::int64_t i = 0; i < config.layers; ++i) {
     const auto vector = [&](const char* name, std::vector<std::int64_t> shape) {
       return add(block_name(i, name), std::move(shape), Role::vector, "control", static_cast<int>(i));
@@ -33,6 +36,8 @@ Weights::Weights(const Config& config, at::Device device, caddie::Precision prec
     block.mlp_scale = vector("mlp_scale", {width});
     block.residual_mix = vector("residual_mix", {2, width});
     block.query_gain = vector("attention.query_gain", {config.heads});
+    if (config.attention_gate != AttentionGate::none)
+      block.gate = vector("attention.gate", {config.heads, config.gate_inputs()});
     block.query = matrix("attention.query.weight", width, width, "attention");
     block.key = matrix("attention.key.weight", kv, width, "attention");
     block.value = matrix("attention.value.weight", kv, width, "attention");
@@ -42,6 +47,27 @@ Weights::Weights(const Config& config, at::Device device, caddie::Precision prec
     blocks.push_back(std::move(block));
   }
   copies.resize(blocks.size());
+}
+
+void Weights::add_around_blocks(const Config& config) {
+  const auto width = config.width;
+  if (config.embedding_rank) {
+    expand = add("embedding.expand.weight", {width, *config.embedding_rank}, Role::matrix, "factor", -1);
+    reduce = add("head.reduce.weight", {*config.embedding_rank, width}, Role::matrix, "factor", -1);
+  }
+  output_map = embedding;
+  if (!config.tied)
+    output_map = add("head.weight", {config.vocabulary, config.embedding_columns()}, Role::embedding, "head", -1);
+  if (config.bigram_buckets > 0) {
+    bigram_table = add("bigram.table", {config.bigram_buckets, config.bigram_dim}, Role::embedding, "bigram", -1);
+    bigram_projection = add("bigram.projection.weight", {width, config.bigram_dim}, Role::matrix, "bigram", -1);
+    bigram_scale = add("bigram.scale", {1}, Role::vector, "control", -1);
+  }
+  if (config.smear == Smear::gate) smear_gate = add("smear.gate", {width}, Role::vector, "control", -1);
+  if (config.smear == Smear::window) {
+    smear_gate = add("smear.gate", {config.smear_window}, Role::vector, "control", -1);
+    smear_strength = add("smear.strength", {1}, Role::vector, "control", -1);
+  }
 }
 
 at::Tensor Weights::add(std::string name, std::vector<std::int64_t> shape, Role role, const char* group, int layer) {
@@ -75,13 +101,16 @@ void Weights::initialize(const Config& config, caddie::Random& random) {
   if (device_.is_meta()) return;
   const auto constant = [](const at::Tensor& tensor, double value) { tensor.detach().fill_(value); };
   if (skip.defined()) constant(skip, 1);
+  if (skip_gate.defined()) constant(skip_gate, 0);
   auto stream = random.split("embedding.weight");
   fill(embedding, [&] { return config.embedding_std * stream.normal(); });
   if (config.embedding_spectrum && config.embedding_std > 0) {
     embedding.detach().copy_(caddie::ops::power_law_spectrum(embedding.detach().cpu(), *config.embedding_spectrum));
   }
+  initialize_around_blocks(config, random);
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const auto& block = blocks[i];
+    if (block.gate.defined()) constant(block.gate, 0);
     constant(block.attention_scale, 1);
     constant(block.mlp_scale, 1);
     constant(block.residual_mix.select(0, 0), 1);
@@ -97,12 +126,30 @@ void Weights::initialize(const Config& config, caddie::Random& random) {
   }
 }
 
+// What is added to a model starts as if it were not there, or as published (a smear gate of sigmoid(3)).
+void Weights::initialize_around_blocks(const Config& config, const caddie::Random& random) {
+  const auto constant = [](const at::Tensor& tensor, double value) { tensor.detach().fill_(value); };
+  if (expand.defined()) {
+    fill_linear(expand, random.split("embedding.expand.weight"));
+    fill_linear(reduce, random.split("head.reduce.weight"));
+  }
+  if (!config.tied) constant(output_map, 0);
+  if (bigram_table.defined()) {
+    auto stream = random.split("bigram.table");
+    fill(bigram_table, [&] { return 0.02 * stream.normal(); });
+    constant(bigram_projection, 0);
+    constant(bigram_scale, 0.05);
+  }
+  if (smear_gate.defined()) constant(smear_gate, config.smear == Smear::gate ? 3 : 0);
+  if (smear_strength.defined()) constant(smear_strength, 0);
+}
+
 void Weights::set_fake_quant(std::span<const caddie::FakeQuantRule> rules) {
   std::map<std::string, int> bits;
   for (const auto& rule : rules) {
     bool is_matrix = false;
     for (const auto& parameter : parameters_) is_matrix |= parameter.name == rule.parameter && parameter.role == Role::matrix;
-    CADDIE_CHECK(is_matrix, ErrorKind::usage, "'", rule.parameter, "' cannot be fake-quantized, only the matrices of the blocks can");
+    CADDIE_CHECK(is_matrix, ErrorKind::usage, "'", rule.parameter, "' cannot be fake-quantized, only matrices can");
     CADDIE_CHECK(rule.bits >= 2 && rule.bits <= 8, ErrorKind::usage, "fake quantization of '", rule.parameter, "' to ", rule.bits,
                  " bits is not possible, accepted: 2 to 8");
     bits[rule.parameter] = rule.bits;
@@ -124,7 +171,13 @@ void Weights::prepare(bool training) {
   const at::NoGradGuard no_grad;
   fake_quantized_ = training && !fake_quant_bits_.empty();
   if (device_.is_meta()) return;
-  embedding_copy = copy_of(embedding, 0);
+  const auto named = [&](const at::Tensor& weight, const char* name) { return copy_of(weight, bits_of(name, training)); };
+  output_map_copy = copy_of(output_map, 0);
+  if (expand.defined()) {
+    expand_copy = named(expand, "embedding.expand.weight");
+    reduce_copy = named(reduce, "head.reduce.weight");
+  }
+  if (bigram_projection.defined()) bigram_projection_copy = named(bigram_projection, "bigram.projection.weight");
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const auto& block = blocks[i];
     const auto copy = [&](const at::Tensor& weight, const char* name) {

@@ -17,6 +17,7 @@ struct Block {
   at::Tensor attention_scale, mlp_scale;  // [D]
   at::Tensor residual_mix;                // [2, D]
   at::Tensor query_gain;                  // [H]
+  at::Tensor gate;                        // [H, n], undefined without attention gates
   at::Tensor query, key, value;           // [D, D], [K h, D], [K h, D]
   at::Tensor output, up, down;            // [D, D], [M, D], [D, M]
 };
@@ -36,16 +37,24 @@ class Weights {
   void set_fake_quant(std::span<const caddie::FakeQuantRule> rules);
   void prepare(bool training);
 
-  at::Tensor skip;       // [rows, D], undefined without skips
-  at::Tensor embedding;  // [V, D]
+  // Undefined where the options ask for none.
+  at::Tensor skip, skip_gate;  // [rows, D]
+  at::Tensor embedding;        // [V, D], factored [V, r]
+  at::Tensor expand, reduce;   // [D, r] behind a factored embedding, [r, D] before its output map
+  at::Tensor output_map;       // [V, D] or [V, r]: the embedding itself if tied
+  at::Tensor bigram_table, bigram_projection, bigram_scale;  // [buckets, d], [D, d], [1]
+  at::Tensor smear_gate;       // [D], of the window form [n]
+  at::Tensor smear_strength;   // [1], of the window form
   std::vector<Block> blocks;
 
-  at::Tensor embedding_copy;
+  at::Tensor output_map_copy, expand_copy, reduce_copy, bigram_projection_copy;
   std::vector<BlockCopies> copies;
   at::ScalarType type() const { return type_; }
   bool fake_quantized() const { return fake_quantized_; }
 
  private:
+  void add_around_blocks(const Config& config);
+  void initialize_around_blocks(const Config& config, const caddie::Random& random);
   at::Tensor add(std::string name, std::vector<std::int64_t> shape, caddie::Role role, const char* group, int layer);
   at::Tensor copy_of(const at::Tensor& weight, int bits) const;
   int bits_of(const std::string& name, bool training) const;
