@@ -126,17 +126,18 @@ struct Rules {
   void sequence_schedule() const {
     const Json &stages = get("train.sequence_schedule"), &sequence = get("train.sequence");
     if (!stages.is_array() || !sequence.is_number_integer()) return;
-    double before = 0;
+    Json before = 0;
+    const auto complain = [&](const std::string& what) {
+      problems.add(at("train.sequence_schedule"), concat("'train.sequence_schedule': ", what));
+    };
     for (const Json& stage : stages) {
       const Json until = stage.value("until", Json()), tokens = stage.value("sequence", Json());
       if (!until.is_number() || !tokens.is_number_integer()) return;
-      if (until.get<double>() <= before)
-        problems.add(at("train.sequence_schedule"), concat("'until' is ", until.dump(), " after ", before,
-                                                           ", accepted: shares of the budget that rise"));
+      if (until <= before)
+        complain(concat("'until' is ", until.dump(), " after ", before.dump(), ", accepted: shares of the budget that rise"));
       if (sequence.get<std::int64_t>() % tokens.get<std::int64_t>() != 0)
-        problems.add(at("train.sequence_schedule"), concat("a sequence of ", tokens.dump(), ", accepted: one that divides "
-                                                           "train.sequence = ", sequence.dump()));
-      before = until.get<double>();
+        complain(concat("a sequence of ", tokens.dump(), ", accepted: one that divides train.sequence = ", sequence.dump()));
+      before = until;
     }
   }
 

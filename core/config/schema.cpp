@@ -65,6 +65,7 @@ constexpr KeySpec kKeys[] = {
   {"train.average.swa",               optional,  "null",      none,  none,  none,                 "plain average of weights late in training; null: none"},
   {"train.average.swa.every",         integer,   "5",         "1",   "1000000", none,             "steps between the weights that it takes"},
   {"train.average.swa.below",         number,    "0.5",       "0",   none,  none,                 "begins when the schedule's factor is below"},
+  {"train.average.swa.from",          number,    "0",         "0",   "1",   none,                 "share of the budget before which no weights join"},
   {"train.average.latest",            optional,  "null",      none,  none,  none,                 "mean of the latest weights taken, in place of swa; null: none"},
   {"train.average.latest.count",      integer,   "5",         "1",   "1000", none,                "how many of them"},
   {"train.average.latest.every",      integer,   "100",       "1",   "1000000", none,             "steps between them"},

@@ -26,11 +26,12 @@ void Averager::allocate_swa() {
   for (const auto& parameter : parameters_) swa_.push_back(at::empty_like(parameter));
 }
 
-void Averager::update(std::int64_t step, double rate_factor) {
+void Averager::update(std::int64_t step, double rate_factor, double progress) {
   const at::NoGradGuard guard;
   if (settings_.ema) at::_foreach_lerp_(ema_, parameters_, 1 - *settings_.ema);
   if (settings_.latest_count > 0 && (step + 1) % settings_.latest_every == 0) take_latest();
-  if (settings_.swa_every == 0 || rate_factor >= settings_.swa_below || (step + 1) % settings_.swa_every != 0) return;
+  if (settings_.swa_every == 0 || rate_factor >= settings_.swa_below || progress < settings_.swa_from) return;
+  if ((step + 1) % settings_.swa_every != 0) return;
   ++swa_count_;
   if (swa_count_ == 1) {
     if (swa_.empty()) allocate_swa();

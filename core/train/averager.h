@@ -22,8 +22,8 @@ class CADDIE_API Averager {
   Averager(const Averaging& settings, const std::vector<Parameter>& parameters);
   ~Averager();
 
-  // After step `step` (from 0) that was made with this factor.
-  void update(std::int64_t step, double rate_factor);
+  // After step `step` (from 0) that was made with this factor, when the share `progress` of the budget was used.
+  void update(std::int64_t step, double rate_factor, double progress = 0);
 
   std::int64_t swa_count() const { return swa_count_; }
   NamedTensors ema() const;  // views of the state; empty without a moving average

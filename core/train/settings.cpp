@@ -41,6 +41,7 @@ void read_average(const Json& section, Averaging& average) {
     average.swa_every = 5;
     read(section["swa"], "every", average.swa_every);
     read(section["swa"], "below", average.swa_below);
+    read(section["swa"], "from", average.swa_from);
   }
   if (given(section, "latest")) {
     average.latest_count = 5;

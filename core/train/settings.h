@@ -28,6 +28,7 @@ struct Averaging {
   double blend = 0.5;            // share of the moving average in the final weights
   std::int64_t latest_count = 0;  // the mean of the last so many of the weights taken, in place of the running mean; 0: off
   std::int64_t latest_every = 0;
+  double swa_from = 0;  // share of the budget before which no weights join
 };
 
 struct FakeQuant {

@@ -154,7 +154,7 @@ double Trainer::step(std::span<const Batch> micro_batches, double rate_factor, d
   }
   {
     const trace::Span span("train", "average");
-    averager_.update(steps_, rate_factor);
+    averager_.update(steps_, rate_factor, progress);
   }
   ++steps_;
   return loss;

@@ -21,9 +21,9 @@ struct Config {
   std::int64_t vocabulary, layers, width, heads, kv_heads, hidden, xsa_last, max_sequence;
   double logit_cap, rope_base, query_gain, embedding_std, slope;  // logit_cap 0: none
   std::optional<double> embedding_spectrum;  // power of the law of its singular values; none: left as drawn
-  caddie::ops::RopeTables rope_tables;
+  caddie::ops::RopeTables rope_tables, training_rope_tables;
   std::int64_t rope_dims;  // of each head, the rotated ones
-  bool skips, gated_skips, layer_scaled_norms, tied;
+  bool skips, gated_skips, layer_scaled_norms, tied, round_scored_weights;
   std::optional<std::int64_t> embedding_rank;  // none: not factored
   std::int64_t bigram_buckets, bigram_dim;     // no buckets: no bigram embedding
   Smear smear;

@@ -298,6 +298,33 @@ TEST_CASE("recurrence begins at its share of the budget, and scores have it") {
   CHECK(made.parameter("skip.weight").size(0) == 3);
 }
 
+TEST_CASE("tables and rounding of scores may differ from those of training, to measure what that costs") {
+  const auto tokens = text(), targets = tokens_of(2, 14, 8);
+  const auto loss = [&](Json change, bool training) {
+    const auto made = made_for({"", std::move(change)});
+    made.model->prepare(!training);
+    made.model->prepare(training);
+    return made.model->loss(tokens, targets).item<double>();
+  };
+  const Json mixed = {{"rope_tables", "bf16_eager"}, {"training_rope_tables", "bf16_compiled"}};
+  CHECK(loss(mixed, true) == loss({{"rope_tables", "bf16_compiled"}}, true));
+  CHECK(loss(mixed, false) == loss({{"rope_tables", "bf16_eager"}}, false));
+  CHECK(loss(mixed, true) != loss(mixed, false));
+
+  const Json rounded = {{"round_scored_weights", true}};
+  CHECK(loss(rounded, true) == loss(Json::object(), false));
+  const auto made = made_for({"", Json::object()});
+  {
+    const at::NoGradGuard no_grad;
+    for (const auto& parameter : made.parameters())
+      if (parameter.role != caddie::Role::vector) parameter.tensor.copy_(parameter.tensor.to(at::kBFloat16));
+  }
+  made.model->prepare(false);
+  // The embedding that is looked up stays as it is, the one that scores is rounded.
+  CHECK(loss(rounded, false) == Approx(made.model->loss(tokens, targets).item<double>()).epsilon(1e-3));
+  CHECK(loss(rounded, false) != loss(rounded, true));
+}
+
 TEST_CASE("published orders of blocks come out") {
   const auto blocks = [](Json loop) {
     loop.update({{"layers", 11}, {"xsa_last", 0}});

@@ -28,6 +28,8 @@ void UnetGpt::initialize(caddie::Random& random) {
 
 void UnetGpt::prepare(bool training) {
   weights_.prepare(training);
+  if (training != training_ && config_.training_rope_tables != config_.rope_tables) cos_ = sin_ = at::Tensor();
+  training_ = training;
   extend_tables(config_.max_sequence);
   prepared_ = true;
 }
@@ -37,7 +39,8 @@ void UnetGpt::set_progress(double share) { order_ = execution_order(config_, sha
 void UnetGpt::extend_tables(std::int64_t length) {
   if (device_.is_meta() || (cos_.defined() && cos_.size(0) >= length)) return;
   const at::NoGradGuard no_grad;
-  const auto [cos, sin] = ops::rope_tables(length, config_.rope_dims, config_.rope_base, config_.rope_tables);
+  const auto [cos, sin] = ops::rope_tables(length, config_.rope_dims, config_.rope_base,
+                                           training_ ? config_.training_rope_tables : config_.rope_tables);
   // Pairs of channels (i, i + h/2) that are not rotated have the angle 0.
   const std::array<std::int64_t, 2> still = {length, (config_.head() - config_.rope_dims) / 2};
   cos_ = at::cat({cos, at::ones(still, at::kFloat)}, 1).to(device_);

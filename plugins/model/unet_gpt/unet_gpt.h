@@ -67,7 +67,7 @@ class UnetGpt final : public caddie::Model {
   Weights weights_;
   std::vector<Position> order_;  // of the blocks, now
   at::Tensor cos_, sin_;         // [positions, h/2]
-  bool prepared_ = false;
+  bool prepared_ = false, training_ = false;
 };
 
 }  // namespace unet_gpt

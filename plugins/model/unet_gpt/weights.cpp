@@ -17,7 +17,8 @@ using caddie::Role;
 std::string block_name(std::int64_t layer, const char* rest) { return "blocks." + std::to_string(layer) + "." + rest; }
 
 Weights::Weights(const Config& config, at::Device device, caddie::Precision precision)
-    : device_(device), type_(precision == caddie::Precision::bfloat16 ? at::kBFloat16 : at::kFloat) {
+    : device_(device), type_(precision == caddie::Precision::bfloat16 ? at::kBFloat16 : at::kFloat),
+      round_scored_(config.round_scored_weights) {
   const auto width = config.width, kv = config.kv_width();
   if (config.skip_rows() > 0) skip = add("skip.weight", {config.skip_rows(), width}, Role::vector, "control", -1);
   if (config.skip_rows() > 0 && config.gated_skips)
@@ -164,11 +165,12 @@ int Weights::bits_of(const std::string& name, bool training) const {
 
 at::Tensor Weights::copy_of(const at::Tensor& weight, int bits) const {
   const auto values = bits > 0 ? caddie::ops::fake_quantize_rows(weight.detach(), bits) : weight.detach();
-  return values.to(type_);
+  return (rounds_ ? values.to(at::kBFloat16) : values).to(type_);
 }
 
 void Weights::prepare(bool training) {
   const at::NoGradGuard no_grad;
+  rounds_ = round_scored_ && !training;
   fake_quantized_ = training && !fake_quant_bits_.empty();
   if (device_.is_meta()) return;
   const auto named = [&](const at::Tensor& weight, const char* name) { return copy_of(weight, bits_of(name, training)); };

@@ -64,6 +64,7 @@ class Weights {
   std::vector<caddie::Parameter> parameters_;
   std::map<std::string, int> fake_quant_bits_;
   bool fake_quantized_ = false;
+  bool round_scored_, rounds_ = false;  // to bfloat16, what scores; whether the copies now are
 };
 
 std::string block_name(std::int64_t layer, const char* rest);  // "blocks.3." + rest

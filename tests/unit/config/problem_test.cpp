@@ -135,6 +135,12 @@ TEST_CASE("Rules between keys") {
   CHECK(first({"evaluate.sliding.stride=65"}).message.find("accepted: at most train.sequence = 64") !=
         std::string::npos);
   CHECK(first({"train.schedule.by=seconds", "train.stop.seconds=null"}).suggestion == "steps");
+  CHECK(first({"train.average.latest={count: 3}"}).message ==
+        "'train.average.latest' and 'train.average.swa' exclude each other");
+  CHECK(first({"train.sequence_schedule=[{until: 0.3, sequence: 24}]"}).message ==
+        "'train.sequence_schedule': a sequence of 24, accepted: one that divides train.sequence = 64");
+  CHECK(first({"train.sequence_schedule=[{until: 0.3, sequence: 16}, {until: 0.3, sequence: 32}]"}).message ==
+        "'train.sequence_schedule': 'until' is 0.3 after 0.3, accepted: shares of the budget that rise");
 }
 
 TEST_CASE("What is missing is said once") {

@@ -28,7 +28,8 @@ TEST_CASE("A manifest resolves with its defaults") {
         Json({{"shape", "linear"}, {"warmdown", 0.35}, {"minimum", 0.0}, {"by", "auto"}}));
   CHECK(r["train"]["fake_quant"] ==
         Json::parse(R"([{"match": "attention", "bits": 6}, {"match": "mlp", "bits": 5}])"));
-  CHECK(r["train"]["average"] == Json::parse(R"({"ema": 0.997, "swa": {"every": 5, "below": 0.5}, "blend": 0.5})"));
+  CHECK(r["train"]["average"] == Json::parse(R"({"ema": 0.997, "swa": {"every": 5, "below": 0.5, "from": 0},
+      "latest": null, "blend": 0.5})"));
   CHECK(r["train"]["gradient_clip"] == 0.0);
   CHECK(r["train"]["warmup_steps"] == 0);
   CHECK(r["optimizers"][0] == Json::parse(R"({"match": "matrix", "use": "muon", "learning_rate": 0.02,
@@ -60,7 +61,7 @@ optimizers: [{match: "*", use: muon}]
   CHECK(r["name"] == "m");
   CHECK(r["data"]["text"] == "bible-kjv");
   CHECK(r["model"]["vocabulary"].is_null());
-  CHECK(r["train"]["average"] == Json::parse(R"({"ema": null, "swa": null, "blend": 0.5})"));
+  CHECK(r["train"]["average"] == Json::parse(R"({"ema": null, "swa": null, "latest": null, "blend": 0.5})"));
   CHECK(r["train"]["schedule"]["shape"] == "linear");
   CHECK(r["train"]["fake_quant"] == Json::array());
   CHECK(r["budgets"]["artifact_bytes"] == 16000000);

@@ -109,3 +109,18 @@ TEST_CASE("averages: the mean of the latest weights, alone and blended, bit for 
   blended.update(0, 1);
   CHECK(first(blended.final_weights()) == Approx(0.25 * 6 + 0.75 * 8));
 }
+
+TEST_CASE("averages: late weights may be counted by the share of the budget") {
+  testing::TrainableModel model;
+  Averaging settings;
+  settings.swa_every = 1;
+  settings.swa_below = 2;  // whatever the factor
+  settings.swa_from = 0.5;
+  Averager averager(settings, model.parameters());
+  for (int step = 0; step < 4; ++step) {
+    fill(model, step);
+    averager.update(step, 1, step / 4.0);
+  }
+  CHECK(averager.swa_count() == 2);
+  CHECK(first(averager.final_weights()) == Approx(2.5));
+}
