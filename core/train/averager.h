@@ -28,7 +28,8 @@ class CADDIE_API Averager {
   std::int64_t swa_count() const { return swa_count_; }
   NamedTensors ema() const;  // views of the state; empty without a moving average
   NamedTensors swa() const;  // views of the state; empty while nothing joined
-  // blend x EMA + (1 - blend) x M, M the running mean (SWA) or the mean of the latest weights; without one of them the other; without both the parameters. New tensors.
+  // blend x EMA + (1 - blend) x M, M the running mean (SWA) or the mean of the latest weights; without one of them the
+  // other; without both the parameters. New tensors.
   NamedTensors final_weights() const;
 
   void save(StateWriter& writer) const;

@@ -38,9 +38,9 @@ class CADDIE_API Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  // One step over this rank's micro batches, with every learning rate times `rate_factor`, when the share `progress` of the
-  // budget is used. Returns the mean loss over micro batches and ranks, in nats. Throws Error(failed) if a loss or gradient is not finite: it names step, micro batch
-  // and the first tensor, and no weight was changed.
+  // One step over this rank's micro batches, with every learning rate times `rate_factor`, when the share `progress` of
+  // the budget is used. Returns the mean loss over micro batches and ranks, in nats. Throws Error(failed) if a loss or
+  // gradient is not finite: it names step, micro batch and the first tensor, and no weight was changed.
   double step(std::span<const Batch> micro_batches, double rate_factor, double progress = 0);
 
   std::int64_t steps() const { return steps_; }  // done so far

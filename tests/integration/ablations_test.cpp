@@ -1,5 +1,5 @@
-// Every manifest under experiments/ablations runs through all of its stages, shrunk to a size that takes a second or two.
-// What is shrunk is width, text, steps and windows; the options that make the ablation stay.
+// Every manifest under experiments/ablations runs through all of its stages, shrunk to a size that takes a second or
+// two. What is shrunk is width, text, steps and windows; the options that make the ablation stay.
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -34,16 +34,29 @@ const Catalogue& catalogue() {
   return all;
 }
 
-bool given(const Json& section, const char* key) { return section.is_object() && section.contains(key) && !section[key].is_null(); }
+bool given(const Json& section, const char* key) {
+  return section.is_object() && section.contains(key) && !section[key].is_null();
+}
 
 // The overrides that make a run tiny. A section that a manifest took away stays away.
 std::vector<std::string> tiny(const Json& resolved) {
-  std::vector<std::string> changes = {
-      "device=cpu", "threads=1", "data.train=null", "data.validation=null", "data.tokenizer=null",
-      "data.text=" CADDIE_SOURCE_DIR "/tests/integration/text.txt", "data.vocabulary=320", "data.holdout=0.15",
-      "model.vocabulary=null", "train.sequence=32", "train.tokens_per_step=128", "train.micro_batches=2",
-      "train.warmup_steps=1", "train.stop={steps: 6}", "train.schedule.by=steps", "train.checkpoint={seconds: 0}",
-      "budgets={artifact_bytes: 16000000}"};
+  std::vector<std::string> changes = {"device=cpu",
+                                      "threads=1",
+                                      "data.train=null",
+                                      "data.validation=null",
+                                      "data.tokenizer=null",
+                                      "data.text=" CADDIE_SOURCE_DIR "/tests/integration/text.txt",
+                                      "data.vocabulary=320",
+                                      "data.holdout=0.15",
+                                      "model.vocabulary=null",
+                                      "train.sequence=32",
+                                      "train.tokens_per_step=128",
+                                      "train.micro_batches=2",
+                                      "train.warmup_steps=1",
+                                      "train.stop={steps: 6}",
+                                      "train.schedule.by=steps",
+                                      "train.checkpoint={seconds: 0}",
+                                      "budgets={artifact_bytes: 16000000}"};
   const auto add = [&](const std::string& change) { changes.push_back(change); };
   const Json &model = resolved.at("model"), &train = resolved.at("train");
   // Heads of 32 channels hold what partial rotations and gates of published sizes look at.
@@ -150,5 +163,6 @@ TEST_CASE("every ablation runs through all of its stages") {
   }
   // About three seconds each on a quiet machine; more than 20 is a manifest that the overlay does not shrink.
   CHECK(slowest < 20);
-  std::printf("%zu ablations, %.1f s each on average, the slowest %.1f s\n", runs.size(), total / static_cast<double>(runs.size()), slowest);
+  std::printf("%zu ablations, %.1f s each on average, the slowest %.1f s\n", runs.size(),
+              total / static_cast<double>(runs.size()), slowest);
 }

@@ -1,5 +1,5 @@
-// One block of the model: as two large ops where they cover it, else in small ops, for options that they do not know and for
-// who must look between them.
+// One block of the model: as two large ops where they cover it, else in small ops, for options that they do not know
+// and for who must look between them.
 #include <ATen/ops/linear.h>
 
 #include <initializer_list>
@@ -34,8 +34,9 @@ at::Tensor UnetGpt::run_block(const Position& position, std::int64_t index, cons
     return run_block_in_steps(layer, index, x, x0, hooks, from);
   const auto length = x.size(1);
   const auto attended = ops::attention_half(
-      x, x0, {block.residual_mix, block.query, block.key, block.value, copies.qkv, block.query_gain, block.output, copies.output,
-              block.attention_scale, config_.kv_heads, config_.excludes_self(layer)},
+      x, x0,
+      {block.residual_mix, block.query, block.key, block.value, copies.qkv, block.query_gain, block.output,
+       copies.output, block.attention_scale, config_.kv_heads, config_.excludes_self(layer)},
       cos_.narrow(0, 0, length), sin_.narrow(0, 0, length), from);
   return ops::mlp_half(attended, {block.up, copies.up, block.down, copies.down, block.mlp_scale, config_.slope});
 }
@@ -51,7 +52,9 @@ at::Tensor UnetGpt::run_block_in_steps(std::int64_t layer, std::int64_t index, a
     hooks.observer->input(full, input.detach().reshape({-1, input.size(-1)}));
   };
   const auto scale = config_.norm_scale(layer);
-  const auto norm = [scale](const at::Tensor& t) { return scale == 1 ? ops::rms_norm(t) : ops::rms_norm(t).mul(scale); };
+  const auto norm = [scale](const at::Tensor& t) {
+    return scale == 1 ? ops::rms_norm(t) : ops::rms_norm(t).mul(scale);
+  };
   // What nobody scores still gave keys and values.
   const auto wanted = [from](const at::Tensor& t) { return from == 0 ? t : t.narrow(1, from, t.size(1) - from); };
 

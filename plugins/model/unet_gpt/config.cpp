@@ -14,8 +14,8 @@ namespace {
 std::int64_t vocabulary_of(const caddie::Options& options, const caddie::ModelContext& context) {
   if (options.is_null("vocabulary")) return context.vocabulary;
   const auto wanted = options.integer("vocabulary");
-  CADDIE_CHECK(context.vocabulary == 0 || wanted == context.vocabulary, ErrorKind::usage, "model.vocabulary is ", wanted,
-               ", but the tokenizer has ", context.vocabulary, " pieces");
+  CADDIE_CHECK(context.vocabulary == 0 || wanted == context.vocabulary, ErrorKind::usage, "model.vocabulary is ",
+               wanted, ", but the tokenizer has ", context.vocabulary, " pieces");
   return wanted;
 }
 
@@ -57,8 +57,9 @@ Config::Config(const caddie::Options& options, const caddie::ModelContext& conte
       embedding_std(options.number("embedding_std")),
       slope(options.number("slope")),
       rope_tables(tables_of(options.text("rope_tables"))),
-      training_rope_tables(options.text("training_rope_tables") == "same" ? rope_tables
-                                                                          : tables_of(options.text("training_rope_tables"))),
+      training_rope_tables(options.text("training_rope_tables") == "same"
+                               ? rope_tables
+                               : tables_of(options.text("training_rope_tables"))),
       rope_dims(integer_or_none(options, "rope_dims").value_or(head())),
       skips(options.boolean("skips")),
       gated_skips(options.boolean("gated_skips")),
@@ -81,15 +82,17 @@ Config::Config(const caddie::Options& options, const caddie::ModelContext& conte
       loop_from(options.number("loop_from")) {
   if (!options.is_null("embedding_spectrum")) embedding_spectrum = options.number("embedding_spectrum");
   CADDIE_CHECK(vocabulary >= 2, ErrorKind::usage, "a vocabulary of ", vocabulary, " pieces is too small");
-  CADDIE_CHECK(width % heads == 0 && head() % 2 == 0, ErrorKind::usage, "model.width ", width, " over model.heads ", heads,
-               " must give a whole, even head size");
-  CADDIE_CHECK(heads % kv_heads == 0, ErrorKind::usage, "model.kv_heads ", kv_heads, " does not divide model.heads ", heads);
+  CADDIE_CHECK(width % heads == 0 && head() % 2 == 0, ErrorKind::usage, "model.width ", width, " over model.heads ",
+               heads, " must give a whole, even head size");
+  CADDIE_CHECK(heads % kv_heads == 0, ErrorKind::usage, "model.kv_heads ", kv_heads, " does not divide model.heads ",
+               heads);
   CADDIE_CHECK(hidden >= 1, ErrorKind::usage, "model.mlp_ratio times model.width leaves no hidden channel");
-  CADDIE_CHECK(xsa_last <= layers, ErrorKind::usage, "model.xsa_last ", xsa_last, " is more than model.layers ", layers);
+  CADDIE_CHECK(xsa_last <= layers, ErrorKind::usage, "model.xsa_last ", xsa_last, " is more than model.layers ",
+               layers);
   CADDIE_CHECK(rope_dims % 2 == 0 && rope_dims <= head(), ErrorKind::usage, "model.rope_dims is ", rope_dims,
                "; accepted: an even number up to the head size ", head());
-  CADDIE_CHECK(!loops() || (loop_first <= loop_last && loop_last < layers), ErrorKind::usage, "model.loop_first ", loop_first,
-               " to model.loop_last ", loop_last, " are not blocks of 0 to ", layers - 1);
+  CADDIE_CHECK(!loops() || (loop_first <= loop_last && loop_last < layers), ErrorKind::usage, "model.loop_first ",
+               loop_first, " to model.loop_last ", loop_last, " are not blocks of 0 to ", layers - 1);
   CADDIE_CHECK(bigram_buckets == 0 || bigram_buckets >= 2, ErrorKind::usage, "model.bigram_buckets is ", bigram_buckets,
                "; accepted: 0, or at least 2");
   CADDIE_CHECK(smear != Smear::window || smear_window <= width, ErrorKind::usage, "model.smear_window ", smear_window,

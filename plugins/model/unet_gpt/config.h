@@ -1,5 +1,5 @@
-// Shape and switches of the model, checked. Defaults are the reference's (reference section 2); what later systems added
-// is off. The options themselves are in options.cpp.
+// Shape and switches of the model, checked. Defaults are the reference's (reference section 2); what later systems
+// added is off. The options themselves are in options.cpp.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ struct Config {
   AttentionGate attention_gate;
   std::int64_t attention_gate_window;
   double attention_gate_scale;
-  std::optional<std::int64_t> parallel_from;  // first block whose halves run side by side
+  std::optional<std::int64_t> parallel_from;        // first block whose halves run side by side
   std::int64_t loop_first, loop_last, loop_passes;  // blocks [first, last] run `passes` times
   double loop_from;                                 // share of the budget at which they begin to
 

@@ -1,5 +1,5 @@
-// From tokens to the stream that enters the first block: embedding (factored or not), an embedding of hashed token pairs
-// (BigramHash), norm, and a part of the previous position's stream (SmearGate).
+// From tokens to the stream that enters the first block: embedding (factored or not), an embedding of hashed token
+// pairs (BigramHash), norm, and a part of the previous position's stream (SmearGate).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,8 +21,8 @@ struct InputPast {
 at::Tensor input_stream(const Config& config, const Weights& weights, const at::Tensor& tokens, InputPast* past,
                         caddie::LinearObserver* observer);
 
-// Rows of the bigram table: (36313 t_i xor 27191 t_{i-1}) mod (buckets - 1); the last row where there is no predecessor.
-// tokens int64 [B, T]; previous [B, 1] or undefined.
+// Rows of the bigram table: (36313 t_i xor 27191 t_{i-1}) mod (buckets - 1); the last row where there is no
+// predecessor. tokens int64 [B, T]; previous [B, 1] or undefined.
 at::Tensor bigram_rows(const at::Tensor& tokens, const at::Tensor& previous, std::int64_t buckets);
 
 }  // namespace unet_gpt

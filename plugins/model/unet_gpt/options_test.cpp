@@ -1,10 +1,10 @@
-// What later systems added, option by option, against a model written out plainly in float64: logits, and then, within the
-// model, gradients, tails, the generator and the observer.
+// What later systems added, option by option, against a model written out plainly in float64: logits, and then, within
+// the model, gradients, tails, the generator and the observer.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
@@ -36,7 +36,9 @@ struct Plain {
   T option(const char* key, T fallback) const {
     return options.value(key, fallback);
   }
-  const at::Tensor& in_block(int block, const std::string& name) const { return p.at("blocks." + std::to_string(block) + "." + name); }
+  const at::Tensor& in_block(int block, const std::string& name) const {
+    return p.at("blocks." + std::to_string(block) + "." + name);
+  }
 
   at::Tensor input(const at::Tensor& tokens) const {  // [T, D]
     std::vector<at::Tensor> rows;
@@ -55,7 +57,8 @@ struct Plain {
     const std::string smear = option<std::string>("smear", "none");
     std::vector<at::Tensor> mixed;
     for (std::size_t t = 0; t < rows.size(); ++t) {
-      const bool alone = t == 0 || tokens[static_cast<std::int64_t>(t)].item<std::int64_t>() == option<std::int64_t>("smear_boundary", kDocument);
+      const bool alone = t == 0 || tokens[static_cast<std::int64_t>(t)].item<std::int64_t>() ==
+                                       option<std::int64_t>("smear_boundary", kDocument);
       const at::Tensor before = alone ? at::zeros_like(rows[t]) : rows[t - 1];
       if (smear == "gate") {
         const auto g = p.at("smear.gate").sigmoid();
@@ -75,7 +78,8 @@ struct Plain {
     const auto head = x.size(1), dims = option<std::int64_t>("rope_dims", head);
     auto y = x.clone();
     for (std::int64_t i = 0; i < dims / 2; ++i) {
-      const auto angle = at::arange(x.size(0), at::kDouble).mul(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(dims)));
+      const auto angle = at::arange(x.size(0), at::kDouble)
+                             .mul(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(dims)));
       const auto a = x.select(1, i), b = x.select(1, i + head / 2);
       y.select(1, i).copy_(a.mul(angle.cos()).add(b.mul(angle.sin())));
       y.select(1, i + head / 2).copy_(b.mul(angle.cos()).sub(a.mul(angle.sin())));
@@ -86,12 +90,14 @@ struct Plain {
   at::Tensor attention(int block, const at::Tensor& n) const {  // [T, H h]
     const std::int64_t heads = options.at("heads"), groups = heads / options.at("kv_heads").get<std::int64_t>();
     const std::int64_t head = options.at("width").get<std::int64_t>() / heads, length = n.size(0);
-    const auto q = map(n, in_block(block, "attention.query.weight")), k = map(n, in_block(block, "attention.key.weight")),
+    const auto q = map(n, in_block(block, "attention.query.weight")),
+               k = map(n, in_block(block, "attention.key.weight")),
                v = map(n, in_block(block, "attention.value.weight"));
     std::vector<at::Tensor> outputs;
     for (std::int64_t h = 0; h < heads; ++h) {
       const auto queries = rotated(norm(q.narrow(1, h * head, head))).mul(in_block(block, "attention.query_gain")[h]);
-      const auto keys = rotated(norm(k.narrow(1, h / groups * head, head))), values = v.narrow(1, h / groups * head, head);
+      const auto keys = rotated(norm(k.narrow(1, h / groups * head, head))),
+                 values = v.narrow(1, h / groups * head, head);
       const auto future = at::ones({length, length}, at::kBool).triu(1);
       const auto scores = queries.matmul(keys.t()).div(std::sqrt(static_cast<double>(head)));
       auto y = scores.masked_fill(future, -std::numeric_limits<double>::infinity()).softmax(-1).matmul(values);
@@ -121,7 +127,8 @@ struct Plain {
     x = x.mul(in_block(block, "residual_mix")[0]).add(x0.mul(in_block(block, "residual_mix")[1]));
     const double scale = option("layer_scaled_norms", false) ? 1 / std::sqrt(block + 1.0) : 1;
     const auto n = norm(x).mul(scale);
-    const auto a = map(attention(block, n), in_block(block, "attention.output.weight")).mul(in_block(block, "attention_scale"));
+    const auto a =
+        map(attention(block, n), in_block(block, "attention.output.weight")).mul(in_block(block, "attention_scale"));
     const bool parallel = options.contains("parallel_from") && block >= options["parallel_from"].get<int>();
     const auto after = x.add(a);
     return after.add(mlp(block, parallel ? n : norm(after).mul(scale)).mul(in_block(block, "mlp_scale")));
@@ -171,7 +178,10 @@ const std::vector<Variant>& variants() {
       {"smear over documents", {{"smear", "gate"}, {"smear_boundary", -1}}},
       {"out gate", {{"attention_gate", "out"}}, {0, 1, 2, 3}, "attention_gate"},
       {"full gate", {{"attention_gate", "full"}}, {0, 1, 2, 3}, "attention_gate"},
-      {"sparse gate", {{"attention_gate", "sparse"}, {"attention_gate_window", 5}, {"attention_gate_scale", 0.5}}, {0, 1, 2, 3}, "attention_gate"},
+      {"sparse gate",
+       {{"attention_gate", "sparse"}, {"attention_gate_window", 5}, {"attention_gate_scale", 0.5}},
+       {0, 1, 2, 3},
+       "attention_gate"},
       {"parallel halves", {{"parallel_from", 2}}, {0, 1, 2, 3}, "parallel_from"},
       {"recurrence", {{"loop_first", 1}, {"loop_last", 2}, {"loop_passes", 3}}, {0, 1, 2, 1, 2, 1, 2, 3}},
       {"odd recurrence", {{"loop_first", 3}, {"loop_last", 3}, {"loop_passes", 2}}, {0, 1, 2, 3, 3}},
@@ -179,8 +189,17 @@ const std::vector<Variant>& variants() {
       {"untied head", {{"tied", false}}},
       {"no cap", {{"logit_cap", 0.0}}},
       {"much at once",
-       {{"embedding_rank", 10}, {"tied", false}, {"logit_cap", 0.0}, {"parallel_from", 3}, {"smear", "window"}, {"bigram_buckets", 9},
-        {"loop_first", 2}, {"loop_last", 2}, {"loop_passes", 3}, {"layer_scaled_norms", true}, {"gated_skips", true}},
+       {{"embedding_rank", 10},
+        {"tied", false},
+        {"logit_cap", 0.0},
+        {"parallel_from", 3},
+        {"smear", "window"},
+        {"bigram_buckets", 9},
+        {"loop_first", 2},
+        {"loop_last", 2},
+        {"loop_passes", 3},
+        {"layer_scaled_norms", true},
+        {"gated_skips", true}},
        {0, 1, 2, 2, 2, 3},
        "layer_scaled_norms, parallel_from"},
   };
@@ -213,7 +232,8 @@ TEST_CASE("every option computes its formula") {
     const auto tokens = text();
     const auto logits = made.model->logits(tokens);
     for (std::int64_t row = 0; row < 2; ++row)
-      CHECK(largest_difference(logits[row], plain.logits(tokens[row])) < 1e-4 * std::max(1.0, logits.abs().max().item<double>()));
+      CHECK(largest_difference(logits[row], plain.logits(tokens[row])) <
+            1e-4 * std::max(1.0, logits.abs().max().item<double>()));
     const std::string path = made.model->path();
     CHECK((path.find("small ops: " + std::string(variant.path)) != std::string::npos) == (*variant.path != 0));
   }
@@ -244,19 +264,22 @@ TEST_CASE("with every option losses, tails, the generator and the observer tell 
       }
     for (const auto& parameter : made.parameters())
       if (parameter.role == caddie::Role::matrix)
-        CHECK(seen[parameter.name] == (parameter.layer < 0 ? 1 : std::count(variant.order.begin(), variant.order.end(), parameter.layer)));
+        CHECK(seen[parameter.name] ==
+              (parameter.layer < 0 ? 1 : std::count(variant.order.begin(), variant.order.end(), parameter.layer)));
   }
 }
 
 TEST_CASE("with every option the gradient is the slope of the loss") {
   std::set<std::string> usual;
-  for (const auto& parameter : make(kSmall).parameters()) usual.insert(parameter.name);
+  const auto plain = make(kSmall);
+  for (const auto& parameter : plain.parameters()) usual.insert(parameter.name);
   for (const auto& variant : variants()) {
     const auto made = made_for(variant);
     const auto tokens = text(), targets = tokens_of(2, 14, 8);
     std::vector<at::Tensor> leaves;
     for (const auto& parameter : made.parameters()) leaves.push_back(parameter.tensor);
-    const auto gradients = torch::autograd::grad({made.model->loss(tokens, targets)}, leaves, {}, std::nullopt, false, true);
+    const auto gradients =
+        torch::autograd::grad({made.model->loss(tokens, targets)}, leaves, {}, std::nullopt, false, true);
     const at::NoGradGuard no_grad;
     const auto check = [&](const std::string& what, const std::vector<std::size_t>& which) {
       double square = 0;
@@ -290,10 +313,12 @@ TEST_CASE("recurrence begins at its share of the budget, and scores have it") {
   const auto tokens = text();
   const auto trained = made.model->logits(tokens);
   made.model->set_progress(0.49);
-  CHECK(largest_difference(made.model->logits(tokens)[0], Plain(variant.options, made, {0, 1, 2, 3}).logits(tokens[0])) < 1e-4);
+  CHECK(largest_difference(made.model->logits(tokens)[0],
+                           Plain(variant.options, made, {0, 1, 2, 3}).logits(tokens[0])) < 1e-4);
   CHECK(made.model->trace(tokens).size() == 4 + 1);
   made.model->set_progress(0.5);
-  CHECK(largest_difference(made.model->logits(tokens)[0], Plain(variant.options, made, {0, 1, 2, 1, 2, 3}).logits(tokens[0])) < 1e-4);
+  CHECK(largest_difference(made.model->logits(tokens)[0],
+                           Plain(variant.options, made, {0, 1, 2, 1, 2, 3}).logits(tokens[0])) < 1e-4);
   CHECK(made.model->logits(tokens).equal(trained));
   CHECK(made.parameter("skip.weight").size(0) == 3);
 }
@@ -332,8 +357,10 @@ TEST_CASE("published orders of blocks come out") {
     options.update(loop);
     return make(options).parameter("skip.weight").size(0);
   };
-  CHECK(blocks({{"loop_first", 4}, {"loop_last", 5}, {"loop_passes", 3}}) == 7);  // [0 1 2 3 4 5 4] [5 4 5 6 .. 10], #1394
-  CHECK(blocks({{"loop_first", 3}, {"loop_last", 5}, {"loop_passes", 3}}) == 8);  // [0 1 2 3 4 5 3 4] [5 3 4 5 6 .. 10], #1493
+  CHECK(blocks({{"loop_first", 4}, {"loop_last", 5}, {"loop_passes", 3}}) ==
+        7);  // [0 1 2 3 4 5 4] [5 4 5 6 .. 10], #1394
+  CHECK(blocks({{"loop_first", 3}, {"loop_last", 5}, {"loop_passes", 3}}) ==
+        8);  // [0 1 2 3 4 5 3 4] [5 3 4 5 6 .. 10], #1493
 }
 
 TEST_CASE("what is added begins as if it were not there") {
@@ -348,7 +375,8 @@ TEST_CASE("what is added begins as if it were not there") {
     return made.model->loss(tokens, targets).item<double>();
   };
   const double plain = loss(Json::object());
-  for (const Json& same : {Json{{"bigram_buckets", 32}}, Json{{"smear", "window"}}, Json{{"attention_gate", "out"}}, Json{{"parallel_from", 1}}})
+  for (const Json& same : {Json{{"bigram_buckets", 32}}, Json{{"smear", "window"}}, Json{{"attention_gate", "out"}},
+                           Json{{"parallel_from", 1}}})
     CHECK(loss(same) == Approx(plain).epsilon(1e-6));
   CHECK(loss({{"tied", false}}) == Approx(std::log(61.0)).epsilon(1e-6));
 }

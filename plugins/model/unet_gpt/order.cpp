@@ -6,8 +6,8 @@ namespace {
 std::optional<Skip> skip_at(const Config& config, std::int64_t position, std::int64_t count) {
   const auto encoders = count / 2, decoders = count - encoders, decoder = position - encoders;
   if (!config.skips || decoder < 0) return std::nullopt;
-  const Skip skip = config.loops() ? Skip{decoder, encoders - 1 - decoder}
-                                   : Skip{position - decoders, 2 * decoders - 1 - position};
+  const Skip skip =
+      config.loops() ? Skip{decoder, encoders - 1 - decoder} : Skip{position - decoders, 2 * decoders - 1 - position};
   if (skip.row < 0 || skip.source < 0 || skip.source >= encoders) return std::nullopt;
   return skip;
 }

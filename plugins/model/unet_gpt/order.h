@@ -1,5 +1,5 @@
-// In which order the blocks run, and which earlier output each position takes in (U-Net skips). With depth recurrence some
-// blocks run several times, and the skips connect positions of that longer order.
+// In which order the blocks run, and which earlier output each position takes in (U-Net skips). With depth recurrence
+// some blocks run several times, and the skips connect positions of that longer order.
 #pragma once
 
 #include <optional>
@@ -21,8 +21,8 @@ struct Position {
 };
 
 // The first half of the positions encodes, the rest decodes. Without recurrence the skips are the reference's for every
-// depth (reference section 2: an odd depth leaves rows unused); with it the j-th decoding position takes the output of the
-// j-th last encoding one, before the loop begins and after.
+// depth (reference section 2: an odd depth leaves rows unused); with it the j-th decoding position takes the output of
+// the j-th last encoding one, before the loop begins and after.
 std::vector<Position> execution_order(const Config& config, bool looped);
 
 }  // namespace unet_gpt

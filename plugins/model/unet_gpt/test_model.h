@@ -31,10 +31,11 @@ struct Made {
   }
 };
 
-inline const Json kSmall = {{"layers", 4}, {"width", 48}, {"heads", 6}, {"kv_heads", 3}, {"mlp_ratio", 2.5}, {"xsa_last", 2}};
+inline const Json kSmall = {{"layers", 4},   {"width", 48},      {"heads", 6},
+                            {"kv_heads", 3}, {"mlp_ratio", 2.5}, {"xsa_last", 2}};
 
-inline Made make(const Json& options, caddie::Precision precision = caddie::Precision::float32, at::Device device = at::kCPU,
-          std::int64_t vocabulary = 61) {
+inline Made make(const Json& options, caddie::Precision precision = caddie::Precision::float32,
+                 at::Device device = at::kCPU, std::int64_t vocabulary = 61) {
   static const caddie::Catalogue catalogue({CADDIE_PLUGIN_DIR});
   static QuietServices services;
   const auto& component = catalogue.require(caddie::PluginKind::model, "unet_gpt");
@@ -60,11 +61,13 @@ inline void randomize(const Made& made, std::uint64_t seed = 1) {
   }
 }
 
-inline at::Tensor tokens_of(std::int64_t batch, std::int64_t length, std::uint64_t seed = 7, std::int64_t vocabulary = 61) {
+inline at::Tensor tokens_of(std::int64_t batch, std::int64_t length, std::uint64_t seed = 7,
+                            std::int64_t vocabulary = 61) {
   caddie::Random random(seed, "tokens");
   auto tokens = at::empty({batch, length}, at::kLong);
   for (std::int64_t i = 0; i < tokens.numel(); ++i) {
-    tokens.mutable_data_ptr<std::int64_t>()[i] = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(vocabulary)));
+    tokens.mutable_data_ptr<std::int64_t>()[i] =
+        static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(vocabulary)));
   }
   return tokens;
 }

@@ -179,8 +179,8 @@ TEST_CASE("polar express brings the singular values of well and badly conditione
     worst = std::max(worst, distance(updates[i]));
     worst_plain = std::max(worst_plain, distance(plain[i]));
   }
-  CHECK(worst < 0.05);
-  CHECK(worst_plain > 2 * worst);  // the reference's coefficients end anywhere between 0.7 and 1.2
+  CHECK(worst < 0.16);                // from 1e-3 of the largest on they end between 0.847 and 1.141
+  CHECK(worst_plain > 1.5 * worst);   // the reference's coefficients: between 0.68 and 1.13 from 0.05 on
 
   // The first step alone, by its published coefficients.
   section["newton_schulz_steps"] = 1;

@@ -9,8 +9,8 @@
 namespace caddie {
 namespace {
 
-// Polar Express (Amsel et al., 2025): for each step the polynomial that brings the worst singular value nearest to 1, made
-// for five steps, singular values from 1e-3 and a safety margin of 2 %.
+// Polar Express (Amsel et al., 2025): for each step the polynomial that brings the worst singular value nearest to 1,
+// made for five steps, singular values from 1e-3 and a safety margin of 2 %.
 constexpr ops::NewtonSchulzStep kPolarExpress[] = {
     {8.156554524902461, -22.48329292557795, 15.878769915207462},
     {4.042929935166739, -2.808917465908714, 0.5000178451051316},
@@ -20,7 +20,9 @@ constexpr ops::NewtonSchulzStep kPolarExpress[] = {
 };
 constexpr double kPolarExpressMargin = 1.02;
 
-at::Tensor lengths(const at::Tensor& x, at::IntArrayRef over) { return at::linalg_vector_norm(x, 2, over, /*keepdim=*/true); }
+at::Tensor lengths(const at::Tensor& x, at::IntArrayRef over) {
+  return at::linalg_vector_norm(x, 2, over, /*keepdim=*/true);
+}
 
 }  // namespace
 

@@ -1,4 +1,5 @@
-// Plain and Nesterov momentum against the formula in float64, the taper of the decay, and a state that goes on bit for bit.
+// Plain and Nesterov momentum against the formula in float64, the taper of the decay, and a state that goes on bit for
+// bit.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
@@ -21,7 +22,8 @@ struct QuietServices final : Services {
 at::Tensor noise(std::vector<std::int64_t> shape, const std::string& label) {
   Random random(5, label);
   auto values = at::empty(shape, at::kFloat);
-  for (std::int64_t i = 0; i < values.numel(); ++i) values.mutable_data_ptr<float>()[i] = static_cast<float>(random.normal());
+  for (std::int64_t i = 0; i < values.numel(); ++i)
+    values.mutable_data_ptr<float>()[i] = static_cast<float>(random.normal());
   return values;
 }
 
@@ -30,7 +32,8 @@ std::vector<OptimizedParameter> parameters() {
 }
 
 void set_gradients(std::vector<OptimizedParameter>& all, int step) {
-  for (auto& parameter : all) parameter.gradient.copy_(noise(parameter.value.sizes().vec(), parameter.name + std::to_string(step)));
+  for (auto& parameter : all)
+    parameter.gradient.copy_(noise(parameter.value.sizes().vec(), parameter.name + std::to_string(step)));
 }
 
 std::shared_ptr<Optimizer> make(const Json& section, const std::vector<OptimizedParameter>& all) {
@@ -45,8 +48,14 @@ std::shared_ptr<Optimizer> make(const Json& section, const std::vector<Optimized
 TEST_CASE("descent with momentum follows its formula") {
   for (const bool nesterov : {false, true}) {
     auto all = parameters();
-    const auto sgd = make({{"use", "sgd"}, {"learning_rate", 0.2}, {"momentum", 0.8}, {"nesterov", nesterov},
-                           {"weight_decay", 0.3}, {"weight_decay_last", 0.5}, {"weight_decay_taper_from", 0.5}}, all);
+    const auto sgd = make({{"use", "sgd"},
+                           {"learning_rate", 0.2},
+                           {"momentum", 0.8},
+                           {"nesterov", nesterov},
+                           {"weight_decay", 0.3},
+                           {"weight_decay_last", 0.5},
+                           {"weight_decay_taper_from", 0.5}},
+                          all);
     std::vector<at::Tensor> p, v;
     for (const auto& parameter : all) {
       p.push_back(parameter.value.to(at::kDouble));

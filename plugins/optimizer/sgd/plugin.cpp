@@ -1,5 +1,6 @@
 // SGD with momentum, for any parameters.
 #include "caddie/plugin.h"
+
 #include "sgd.h"
 
 namespace {
@@ -8,7 +9,8 @@ using caddie::OptionType;
 
 constexpr caddie::OptionSpec kOptions[] = {
     {"learning_rate", OptionType::number, "0.1", "0", nullptr, nullptr, "Rate, times the schedule's factor"},
-    {"momentum", OptionType::number, "0.9", "0", "0.9999999", nullptr, "Share of the velocity that stays; 0: plain descent"},
+    {"momentum", OptionType::number, "0.9", "0", "0.9999999", nullptr,
+     "Share of the velocity that stays; 0: plain descent"},
     {"nesterov", OptionType::boolean, "true", nullptr, nullptr, nullptr, "Step along g + momentum v in place of v"},
     {"weight_decay", OptionType::number, "0", "0", nullptr, nullptr, "Decay per unit of rate, before the update"},
     {"weight_decay_last", OptionType::number, "1", "0", nullptr, nullptr, "Factor of the decay at the end of training"},
@@ -18,4 +20,5 @@ constexpr caddie::OptionSpec kOptions[] = {
 
 }  // namespace
 
-CADDIE_PLUGIN("1.0", caddie::optimizer_component<caddie::MomentumDescent>("sgd", "Gradient descent with momentum", 1, kOptions))
+CADDIE_PLUGIN("1.0", caddie::optimizer_component<caddie::MomentumDescent>("sgd", "Gradient descent with momentum", 1,
+                                                                          kOptions))
