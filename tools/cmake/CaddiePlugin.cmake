@@ -1,9 +1,14 @@
-# caddie_add_plugin(NAME KIND <model|optimizer|quantizer|compressor|ttt> SOURCES a.cpp ... [LIBRARIES ...] [NO_TORCH])
+# caddie_add_plugin(NAME KIND <model|optimizer|quantizer|compressor|ttt> SOURCES a.cpp ... [LIBRARIES ...] [NO_TORCH]
+#   [COMPONENT NAME])
 # builds lib/caddie/libcaddie_NAME.so. The same function serves plugins in this tree and plugins outside of it, after
 # find_package(caddie). NO_TORCH: the plugin includes no LibTorch header and loads beside any LibTorch.
+# COMPONENT: what a manifest calls it, where a plugin of another kind has the name already (library names are unique).
 # Plugins see the SDK's headers and nothing else of caddie; libcaddie_core gives them the interfaces' key functions.
 function(caddie_add_plugin name)
-  cmake_parse_arguments(arg "NO_TORCH" "KIND" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "NO_TORCH" "KIND;COMPONENT" "SOURCES;LIBRARIES" ${ARGN})
+  if(NOT arg_COMPONENT)
+    set(arg_COMPONENT ${name})
+  endif()
   if(NOT arg_KIND MATCHES "^(model|optimizer|quantizer|compressor|ttt)$")
     message(FATAL_ERROR "caddie_add_plugin(${name}): KIND is '${arg_KIND}', accepted: model optimizer quantizer compressor ttt")
   endif()
@@ -34,7 +39,7 @@ function(caddie_add_plugin name)
     caddie_strict(${target})
   endif()
   set_property(GLOBAL APPEND PROPERTY CADDIE_PLUGIN_TARGETS ${target})
-  set_property(GLOBAL APPEND PROPERTY CADDIE_PLUGIN_KINDS ${arg_KIND}/${name})
+  set_property(GLOBAL APPEND PROPERTY CADDIE_PLUGIN_KINDS ${arg_KIND}/${arg_COMPONENT})
   # A unit test beside the plugin, <name>_test.cpp, is found by its name. It is linked with the plugin's own objects, so
   # that it can call the algorithm, and runs after the library is built, so that it can load it too.
   if(CADDIE_TESTS AND COMMAND caddie_add_test AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${name}_test.cpp)

@@ -6,8 +6,7 @@
 
 #include <cmath>
 
-#include "tests/support/catch.h"
-#include "test_model.h"
+#include "tests/support/small_unet_gpt.h"
 
 using namespace unet_gpt_test;
 

@@ -1,4 +1,4 @@
-// Small models of this plugin for its tests.
+// Small models of the plugin unet_gpt for its tests.
 #pragma once
 
 #include <ATen/core/grad_mode.h>
