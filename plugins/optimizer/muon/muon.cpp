@@ -187,7 +187,7 @@ void Muon::step(const StepContext& context) {
   share_and_apply(updates, rates);
 }
 
-// The state does not depend on the number of ranks: every rank writes the momentum of all matrices.
+// The state does not depend on the number of ranks: every rank writes that of all matrices.
 void Muon::save(StateWriter& writer) const {
   const at::NoGradGuard guard;
   if (communicator_->size() > 1 && !parameters_.empty()) {
@@ -196,6 +196,12 @@ void Muon::save(StateWriter& writer) const {
     at::Tensor all = at::zeros_like(shared_, shared_.options().dtype(at::kFloat));
     gather(all, own);
     for (std::size_t i = 0; i < parameters_.size(); ++i) writer.tensor("momentum/" + parameters_[i].name, place(all, i));
+    if (row_norm_ != RowNorm::update) return;
+    for (std::size_t g = 0; g < groups_.size(); ++g) own[g] = groups_[g].row_moment;  // [n, R, 1], repeated over the columns
+    at::Tensor rows = at::zeros_like(all);
+    gather(rows, own);
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+      writer.tensor("row_moment/" + parameters_[i].name, place(rows, i).narrow(1, 0, 1));
     return;
   }
   for (const Group& group : groups_)

@@ -228,6 +228,34 @@ TEST_CASE("three ranks that share muon's matrices agree with one") {
   }
 }
 
+TEST_CASE("three ranks save the rows' running sizes of all matrices, as one does") {
+  Json section = kFloat32;
+  section["normalize_rows"] = "update";
+  const auto saved = [&section](Communicator& ranks) {
+    auto all = matrices();
+    const auto muon = make(section, all, ranks);
+    for (int step = 0; step < 2; ++step) {
+      set_gradients(all, step);
+      muon->step({step, 1.0});
+    }
+    train::StateDictionary state(train::StateDictionary::Keep::copies);
+    muon->save(state);
+    std::vector<at::Tensor> moments;
+    for (const auto& parameter : all) moments.push_back(state.tensor("row_moment/" + parameter.name));
+    return moments;
+  };
+  SoloCommunicator solo;
+  const auto alone = saved(solo);
+  std::vector<std::vector<at::Tensor>> shared(3);
+  RankGroup group(3);
+  group.run([&](Communicator& ranks) { shared[static_cast<std::size_t>(ranks.rank())] = saved(ranks); });
+  for (std::size_t i = 0; i < alone.size(); ++i) {
+    REQUIRE(shared[0][i].sizes() == alone[i].sizes());
+    CHECK(shared[0][i].equal(shared[2][i]));
+    CHECK(shared[1][i].sub(alone[i]).abs().max().item<float>() < 1e-6f);
+  }
+}
+
 TEST_CASE("muon's state goes on bit for bit, and another shape is refused") {
   auto all = matrices(), copy = matrices();
   SoloCommunicator solo;
