@@ -9,28 +9,37 @@
 #include <thread>
 
 #include "caddie/error.h"
-#include "core/base/trace.h"
 
 namespace caddie::data {
 
-struct SequentialLoader::Impl {
+struct Loader::Impl {
   LoaderSettings settings;
   TokenStream stream;
-  std::int64_t slice_tokens;   // L + 1
+  std::int64_t slice_tokens;   // inputs of a slice
+  std::unique_ptr<Order> order;
   std::int64_t delivered = 0;  // this rank's slices that next() returned
+  std::vector<std::int64_t> state;  // of the order behind them
 
-  // The background thread and what it shares, under `mutex`.
+  struct Prepared {
+    Batch batch;                      // on the host
+    std::vector<std::int64_t> state;  // of the order after this slice's round over the ranks
+  };
+  // The background thread and what it shares, under `mutex`. While the thread runs, the order is its own.
   std::thread thread;
   std::mutex mutex;
   std::condition_variable filled, emptied;
-  std::deque<Batch> queue;
+  std::deque<Prepared> queue;
   std::exception_ptr failure;
   bool stopping = false;
 
   explicit Impl(LoaderSettings given)
-      : settings(std::move(given)),
-        stream(settings.shards),
-        slice_tokens(settings.tokens_per_step / std::max<std::int64_t>(settings.micro_batches, 1) + 1) {}
+      : settings(std::move(given)), stream(settings.shards),
+        slice_tokens(settings.tokens_per_step / settings.micro_batches) {
+    CADDIE_CHECK(stream.size() >= 2, ErrorKind::data, "the training shards hold ", stream.size(),
+                 " tokens, expected at least 2");
+    order = make_order({settings.order, settings.seed, settings.sequence, slice_tokens, settings.bos}, stream);
+    state = order->state();
+  }
 
   ~Impl() { stop(); }
 
@@ -46,37 +55,59 @@ struct SequentialLoader::Impl {
     failure = nullptr;
   }
 
-  // This rank's slice number `index`, on the host.
-  Batch make(std::int64_t index) const {
-    const trace::Span span("data", "make a slice", index);
-    const std::int64_t slice = index * settings.world + settings.rank;
-    // slice * slice_tokens would overflow after 2^63 tokens only.
-    const std::int64_t first = slice * slice_tokens % stream.size();
-    const bool cuda = settings.device.is_cuda();
-    at::Tensor tokens = at::empty({slice_tokens}, at::TensorOptions(at::kLong).pinned_memory(cuda));
-    std::int64_t* values = tokens.mutable_data_ptr<std::int64_t>();
-    stream.copy(first, slice_tokens, values, true);
-    if (settings.vocabulary > 0)
-      for (std::int64_t i = 0; i < slice_tokens; ++i)
-        if (values[i] >= settings.vocabulary)
+  void check(const std::int64_t* values, const std::vector<TokenRange>& pieces) const {
+    if (settings.vocabulary == 0) return;
+    for (const TokenRange& piece : pieces)
+      for (std::int64_t i = 0; i < piece.count; ++i, ++values)
+        if (*values >= settings.vocabulary)
           throw Error(ErrorKind::data,
-                      concat("id ", values[i], " at ", stream.locate(first + i), " is outside the vocabulary of ",
+                      concat("id ", *values, " at ", stream.locate(piece.first + i), " is outside the vocabulary of ",
                              settings.vocabulary, " pieces"),
                       "The shard was made with another tokenizer, or is damaged (caddie data verify).");
-    const std::int64_t rows = (slice_tokens - 1) / settings.sequence;
-    return {tokens.slice(0, 0, slice_tokens - 1).view({rows, settings.sequence}),
-            tokens.slice(0, 1, slice_tokens).view({rows, settings.sequence})};
+  }
+
+  Batch read(const std::vector<TokenRange>& pieces) const {
+    const std::int64_t rows = slice_tokens / settings.sequence;
+    const at::TensorOptions options = at::TensorOptions(at::kLong).pinned_memory(settings.device.is_cuda());
+    const bool overlapping = order->overlapping();
+    at::Tensor tokens = at::empty({slice_tokens + (overlapping ? 1 : rows)}, overlapping ? options : at::kLong);
+    std::int64_t* values = tokens.mutable_data_ptr<std::int64_t>();
+    std::int64_t filled_tokens = 0;
+    for (const TokenRange& piece : pieces) {
+      stream.copy(piece.first, piece.count, values + filled_tokens, true);
+      filled_tokens += piece.count;
+    }
+    CADDIE_ASSERT(filled_tokens == tokens.size(0));
+    check(values, pieces);
+    if (overlapping)
+      return {tokens.slice(0, 0, slice_tokens).view({rows, settings.sequence}),
+              tokens.slice(0, 1, slice_tokens + 1).view({rows, settings.sequence})};
+    Batch batch{at::empty({rows, settings.sequence}, options), at::empty({rows, settings.sequence}, options)};
+    const at::Tensor by_row = tokens.view({rows, settings.sequence + 1});
+    batch.inputs.copy_(by_row.slice(1, 0, settings.sequence));
+    batch.targets.copy_(by_row.slice(1, 1, settings.sequence + 1));
+    return batch;
+  }
+
+  // This rank's slice number `index`. The order sees the slices of all ranks.
+  Prepared make(std::int64_t index) {
+    Prepared made;
+    for (int rank = 0; rank < settings.world; ++rank) {
+      const std::vector<TokenRange> pieces = order->slice(index * settings.world + rank);
+      if (rank == settings.rank) made.batch = read(pieces);
+    }
+    made.state = order->state();
+    return made;
   }
 
   void produce(std::int64_t index) {
-    trace::name_thread("loader");
     try {
       while (true) {
-        Batch batch = make(index++);
+        Prepared made = make(index++);
         std::unique_lock lock(mutex);
         emptied.wait(lock, [&] { return stopping || queue.size() < static_cast<std::size_t>(settings.ahead); });
         if (stopping) return;
-        queue.push_back(std::move(batch));
+        queue.push_back(std::move(made));
         filled.notify_one();
       }
     } catch (...) {
@@ -86,20 +117,20 @@ struct SequentialLoader::Impl {
     }
   }
 
-  Batch take() {
+  Prepared take() {
     if (settings.ahead == 0) return make(delivered);
     if (!thread.joinable()) thread = std::thread([this, from = delivered] { produce(from); });
     std::unique_lock lock(mutex);
     filled.wait(lock, [&] { return !queue.empty() || failure; });
     if (queue.empty()) std::rethrow_exception(failure);  // stays set: every later call fails alike
-    Batch batch = std::move(queue.front());
+    Prepared made = std::move(queue.front());
     queue.pop_front();
     emptied.notify_one();
-    return batch;
+    return made;
   }
 };
 
-SequentialLoader::SequentialLoader(LoaderSettings settings) {
+Loader::Loader(LoaderSettings settings) {
   const auto& s = settings;
   CADDIE_CHECK(s.sequence > 0 && s.tokens_per_step > 0 && s.micro_batches > 0, ErrorKind::usage,
                "train.sequence, train.tokens_per_step and train.micro_batches must be positive: ", s.sequence, ", ",
@@ -111,15 +142,15 @@ SequentialLoader::SequentialLoader(LoaderSettings settings) {
                "train.tokens_per_step=", s.tokens_per_step,
                " must be a multiple of train.micro_batches x train.sequence = ", s.micro_batches, " x ", s.sequence);
   impl_ = std::make_unique<Impl>(std::move(settings));
-  CADDIE_CHECK(impl_->stream.size() >= 2, ErrorKind::data, "the training shards hold ", impl_->stream.size(),
-               " tokens, expected at least 2");
 }
 
-SequentialLoader::~SequentialLoader() = default;
+Loader::~Loader() = default;
 
-Batch SequentialLoader::next() {
-  Batch batch = impl_->take();
+Batch Loader::next() {
+  Impl::Prepared made = impl_->take();
   ++impl_->delivered;
+  impl_->state = std::move(made.state);
+  Batch batch = std::move(made.batch);
   if (!impl_->settings.device.is_cpu()) {
     batch.inputs = batch.inputs.to(impl_->settings.device, /*non_blocking=*/true);
     batch.targets = batch.targets.to(impl_->settings.device, /*non_blocking=*/true);
@@ -127,25 +158,39 @@ Batch SequentialLoader::next() {
   return batch;
 }
 
-void SequentialLoader::save(StateWriter& writer) const {
+void Loader::save(StateWriter& writer) const {
   writer.number("slices", static_cast<double>(impl_->delivered * impl_->settings.world));
-  writer.number("slice_tokens", static_cast<double>(impl_->slice_tokens));
+  writer.number("slice_tokens", static_cast<double>(impl_->slice_tokens + 1));
   writer.number("ring_tokens", static_cast<double>(impl_->stream.size()));
+  writer.number("order", static_cast<double>(impl_->settings.order));
+  if (impl_->state.empty()) return;
+  at::Tensor state = at::empty({static_cast<std::int64_t>(impl_->state.size())}, at::kLong);
+  std::copy(impl_->state.begin(), impl_->state.end(), state.mutable_data_ptr<std::int64_t>());
+  writer.tensor("order_state", state);
 }
 
-void SequentialLoader::load(const StateReader& reader) {
+void Loader::load(const StateReader& reader) {
   const auto number = [&](const char* name) { return static_cast<std::int64_t>(reader.number(name)); };
   const std::int64_t slices = number("slices");
-  CADDIE_CHECK(number("slice_tokens") == impl_->slice_tokens && number("ring_tokens") == impl_->stream.size(),
+  CADDIE_CHECK(number("slice_tokens") == impl_->slice_tokens + 1 && number("ring_tokens") == impl_->stream.size(),
                ErrorKind::data, "the saved position belongs to other data: slices of ", number("slice_tokens"),
-               " tokens from ", number("ring_tokens"), ", here slices of ", impl_->slice_tokens, " from ",
+               " tokens from ", number("ring_tokens"), ", here slices of ", impl_->slice_tokens + 1, " from ",
                impl_->stream.size());
+  CADDIE_CHECK(number("order") == static_cast<std::int64_t>(impl_->settings.order), ErrorKind::data,
+               "the saved position belongs to another data.order");
   CADDIE_CHECK(slices >= 0 && slices % impl_->settings.world == 0, ErrorKind::data, "a saved position of ", slices,
                " slices does not fit ", impl_->settings.world, " ranks");
   impl_->stop();
   impl_->delivered = slices / impl_->settings.world;
+  std::vector<std::int64_t> state;
+  if (!impl_->state.empty()) {
+    const at::Tensor saved = reader.tensor("order_state").to(at::kCPU, at::kLong).contiguous();
+    state.assign(saved.const_data_ptr<std::int64_t>(), saved.const_data_ptr<std::int64_t>() + saved.numel());
+  }
+  impl_->order->restore(state);
+  impl_->state = impl_->order->state();
 }
 
-std::int64_t SequentialLoader::tokens() const { return impl_->stream.size(); }
+std::int64_t Loader::tokens() const { return impl_->stream.size(); }
 
 }  // namespace caddie::data

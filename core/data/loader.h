@@ -1,6 +1,6 @@
-// Batches of training tokens in the reference's order: the shards are one ring, and every slice of a step takes the
-// next (L + 1) tokens of it, L = tokens_per_step / slices. A background thread prepares them ahead. Reference
-// section 1.
+// Batches of training tokens out of shards, in the order that the manifest asks for (order.h), prepared ahead by a
+// background thread; on a GPU from pinned memory. A step is cut into slices (train.micro_batches), and its data depends
+// on them alone, not on the number of ranks. Reference section 1.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -12,7 +12,7 @@
 
 #include "caddie/export.h"
 #include "core/base/batch_source.h"
-#include "core/data/shards.h"
+#include "core/data/order.h"
 
 namespace caddie::data {
 
@@ -27,12 +27,16 @@ struct LoaderSettings {
   std::int64_t vocabulary = 0;  // ids at or above it are an Error(data) naming shard and position; 0: not checked
   at::Device device = at::kCPU;
   int ahead = 4;  // batches prepared in advance; 0: made when asked for
+  OrderKind order = OrderKind::sequential;
+  std::uint64_t seed = 0;  // of orders that are random
+  std::int32_t bos = 1;    // what documents begin with, for order packed
 };
 
-class CADDIE_API SequentialLoader : public BatchSource {
+class CADDIE_API Loader : public BatchSource {
  public:
-  explicit SequentialLoader(LoaderSettings settings);
-  ~SequentialLoader() override;
+  // Throws Error(usage) for a step that cannot be dealt out, Error(data) for shards that are too short.
+  explicit Loader(LoaderSettings settings);
+  ~Loader() override;
 
   // This rank's next slice: inputs and targets int64 [L / sequence, sequence] on the device. Slice i of a step belongs
   // to rank i mod world; a rank calls it micro_batches / world times a step.
@@ -41,11 +45,12 @@ class CADDIE_API SequentialLoader : public BatchSource {
   void save(StateWriter& writer) const override;
   void load(const StateReader& reader) override;
 
-  std::int64_t tokens() const;  // of the ring
+  std::int64_t tokens() const;  // of all shards
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+using SequentialLoader = Loader;
 
 }  // namespace caddie::data

@@ -116,6 +116,17 @@ at::Tensor TokenStream::tensor(std::int64_t first, std::int64_t count) const {
   return out;
 }
 
+std::int64_t TokenStream::find(std::uint16_t token, std::int64_t from) const {
+  for (std::size_t shard = 0; shard < shards_.size(); ++shard) {
+    if (starts_[shard + 1] <= from) continue;
+    const auto tokens = shards_[shard]->tokens();
+    const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(std::max<std::int64_t>(0, from - starts_[shard]));
+    const auto found = std::find(begin, tokens.end(), token);
+    if (found != tokens.end()) return starts_[shard] + (found - tokens.begin());
+  }
+  return size_;
+}
+
 std::string TokenStream::locate(std::int64_t position) const {
   if (size_ == 0) return "no tokens";
   position %= size_;

@@ -47,6 +47,8 @@ class CADDIE_API TokenStream {
   void copy(std::int64_t first, std::int64_t count, std::uint16_t* out, bool wrap = false) const;
   // int64 [count].
   at::Tensor tensor(std::int64_t first, std::int64_t count) const;
+  // The first position at or after `from` that holds `token`; size() if there is none.
+  std::int64_t find(std::uint16_t token, std::int64_t from) const;
   // "file.bin, token 123": where a position is, for messages.
   std::string locate(std::int64_t position) const;
   const std::vector<std::unique_ptr<Shard>>& shards() const { return shards_; }

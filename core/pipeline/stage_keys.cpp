@@ -36,6 +36,7 @@ StageKey train_stage_key(const Session& session, const Json& data_identity) {
   train.erase("checkpoint");  // when checkpoints are written changes no weight
   return {"train", {{"data", data_identity},
                     {"train", train},
+                    {"order", session.section("data").at("order")},
                     {"model", model_key(session)},
                     {"optimizers", key_of_all(session, PluginKind::optimizer, session.section("optimizers"))},
                     {"seed", session.seed()},

@@ -50,6 +50,8 @@ data::LoaderSettings loader_settings(const Session& session, const data::DataSet
   loader.device = session.device();
   loader.rank = session.rank();
   loader.world = session.world();
+  loader.order = data::parse_order(session.section("data").at("order").get<std::string>());
+  loader.seed = session.seed();
   return loader;
 }
 
@@ -60,7 +62,7 @@ train::TrainResult train_with(const Session& session, const data::DataSet& data,
   const auto model = session.create_model(data.vocabulary, session.device());
   Random random(session.seed(), "initial weights");
   model->initialize(random);
-  data::SequentialLoader loader(loader_settings(session, data, settings));
+  data::Loader loader(loader_settings(session, data, settings));
   const Json& entries = session.section("optimizers");
   train::TrainJob job{*model, loader, session.communicator(), session.services(),
                       [&](std::size_t entry, const OptimizerContext& context) {

@@ -46,13 +46,14 @@ Error error_of(const Action& action) {
 // Numbers of a checkpoint, in memory.
 class Numbers : public StateWriter, public StateReader {
  public:
-  void tensor(std::string_view, const at::Tensor&) override {}
+  void tensor(std::string_view name, const at::Tensor& value) override { tensors_[std::string(name)] = value; }
   void number(std::string_view name, double value) override { values_[std::string(name)] = value; }
-  at::Tensor tensor(std::string_view) const override { return {}; }
+  at::Tensor tensor(std::string_view name) const override { return tensors_.at(std::string(name)); }
   double number(std::string_view name) const override { return values_.at(std::string(name)); }
 
  private:
   std::map<std::string, double> values_;
+  std::map<std::string, at::Tensor> tensors_;
 };
 
 // Every file of a folder and its content.
