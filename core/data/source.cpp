@@ -4,6 +4,7 @@
 
 #include "caddie/error.h"
 #include "core/base/hash.h"
+#include "core/data/bible.h"
 #include "core/data/file_facts.h"
 #include "core/data/shards.h"
 #include "core/data/text_source.h"
@@ -231,6 +232,25 @@ DataSettings located(const DataSettings& settings) {
   found.tokenizer = local.tokenizer.string();
   found.promised = local.sha256;
   return found;
+}
+
+std::string missing_data(const DataSettings& settings) {
+  try {
+    if (settings.text == "bible-kjv")
+      return find_bible() ? "" : "the text bible-kjv (apt-get install bible-kjv); generated text takes its place";
+    if (settings.text == "synthetic") return {};
+    if (!settings.text.empty()) {
+      resolve_files({settings.text}, "text", "");
+      return {};
+    }
+    const DataSettings found = located(settings);
+    for (const auto* patterns : {&found.train, &found.validation})
+      for (const fs::path& shard : resolve_shards(*patterns)) check_shard(shard);
+    if (!fs::exists(found.tokenizer)) return concat("the tokenizer ", found.tokenizer);
+    return {};
+  } catch (const Error& error) {
+    return error.message() + (error.hint().empty() ? "" : " (" + error.hint() + ")");
+  }
 }
 
 Json data_key(const DataSettings& given) {

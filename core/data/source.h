@@ -34,6 +34,9 @@ struct CADDIE_API DataSettings {
 // command that gets it. Shards and texts come back as they are.
 CADDIE_API DataSettings located(const DataSettings& settings);
 
+// What a run with this data would lack on this machine, with what to do about it; empty: nothing. Reads no shard.
+CADDIE_API std::string missing_data(const DataSettings& settings);
+
 struct DataSet {
   std::vector<std::filesystem::path> train, validation;  // shards
   std::filesystem::path tokenizer;

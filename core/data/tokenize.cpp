@@ -23,7 +23,6 @@ namespace caddie::data {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr char kProgressFile[] = "tokenize.progress.json";
 constexpr std::size_t kBatchDocuments = 1024;
 
 struct Counts {
@@ -295,50 +294,6 @@ Json tokenize_files(const std::vector<fs::path>& inputs, const fs::path& tokeniz
   const std::string passed_over = reader.counts().summary();
   if (!passed_over.empty()) log::warning("documents passed over: " + passed_over);
   return made;
-}
-
-Json verify_dataset(const fs::path& folder) {
-  const fs::path sidecar = folder / kSidecar;
-  if (!fs::exists(sidecar))
-    throw Error(ErrorKind::data, concat("there is no ", kSidecar, " in ", folder.string()),
-                fs::exists(folder / kProgressFile) ? "It was not finished: run the same caddie data tokenize again."
-                                                   : "caddie data info FILE... looks at single shards.");
-  const Json made = read_json(sidecar);
-  Json checked = {{"folder", folder.string()}};
-  try {
-    const fs::path model = folder / "tokenizer.model";
-    const ByteTable table = ByteTable::from_file(model);
-    const std::string expected = made.at("tokenizer").at("sha256");
-    CADDIE_CHECK(table.tokenizer_sha256() == expected, ErrorKind::data, model.string(), " has SHA-256 ",
-                 table.tokenizer_sha256(), ", expected ", expected);
-    for (const char* name : {"train", "validation"}) {
-      std::int64_t tokens = 0, bytes = 0;
-      std::uint16_t last = 0;
-      for (const Json& entry : made.at(name).at("shards")) {
-        throw_if_interrupted();
-        const fs::path path = folder / entry.at("file").get<std::string>();
-        const Shard shard(path);
-        const auto count = static_cast<std::int64_t>(shard.tokens().size());
-        CADDIE_CHECK(count == entry.at("tokens").get<std::int64_t>(), ErrorKind::data, path.string(), " has ", count,
-                     " tokens, expected ", entry.at("tokens").dump());
-        const std::string hash = sha256_file(path);
-        CADDIE_CHECK(hash == entry.at("sha256").get<std::string>(), ErrorKind::data, path.string(), " has SHA-256 ",
-                     hash, ", expected ", entry.at("sha256").get<std::string>());
-        bytes += table.sum(shard.tokens());
-        if (tokens > 0 && count > 0) bytes += table.target_bytes(last, shard.tokens().front());
-        if (count > 0) last = shard.tokens().back();
-        tokens += count;
-      }
-      CADDIE_CHECK(tokens == made.at(name).at("tokens").get<std::int64_t>() &&
-                       bytes == made.at(name).at("bytes").get<std::int64_t>(),
-                   ErrorKind::data, sidecar.string(), " promises ", made.at(name).at("tokens").dump(), " tokens and ",
-                   made.at(name).at("bytes").dump(), " bytes of ", name, ", the shards hold ", tokens, " and ", bytes);
-      checked[name] = {{"shards", made.at(name).at("shards").size()}, {"tokens", tokens}, {"bytes", bytes}};
-    }
-  } catch (const Json::exception& error) {
-    throw Error(ErrorKind::data, concat(sidecar.string(), " is not a dataset's sidecar: ", error.what()));
-  }
-  return checked;
 }
 
 }  // namespace caddie::data

@@ -12,12 +12,14 @@
 
 #include "caddie/export.h"
 #include "core/base/json.h"
+#include "core/data/pull/dataset.h"
 #include "core/data/text_reader.h"
 #include "core/data/tokenizer.h"
 
 namespace caddie::data {
 
 inline constexpr char kSidecar[] = "dataset.json";
+inline constexpr char kProgressFile[] = "tokenize.progress.json";  // of an attempt that is not finished
 
 struct TokenizeSettings {
   std::filesystem::path output;  // the folder
@@ -50,6 +52,10 @@ CADDIE_API Json tokenize_feed(const DocumentFeed& feed, const Tokenizer& tokeniz
 // The same from files, with the tokenizer's model copied into the folder as tokenizer.model.
 CADDIE_API Json tokenize_files(const std::vector<std::filesystem::path>& inputs, const std::filesystem::path& tokenizer,
                                const TokenizeSettings& settings);
+
+// Shards and tokenizer of a dataset that was pulled: their hashes as the Hub promises them, headers, ids, bytes. Returns
+// what was checked, or throws Error(data).
+CADDIE_API Json verify_pulled(const DatasetRequest& request, int threads);
 
 // Checks a folder with a sidecar: every shard's header, count, hash and ids, the byte table's sums and the tokenizer.
 // Returns what was checked, or throws Error(data) with the first thing that is wrong.

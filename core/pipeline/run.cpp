@@ -11,6 +11,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
 #include "core/base/safetensors.h"
+#include "core/data/claim.h"
 #include "core/base/trace.h"
 #include "core/pipeline/ranks.h"
 #include "core/pipeline/run_folder.h"
@@ -139,6 +140,7 @@ class Runner {
     data_folder_ = entry.folder;
     data_ = data::open_data(entry.folder);
     identity_ = entry.outputs.at("identity");
+    if (const std::string note = data::unknown_note(identity_); !note.empty()) log::warning(note);
     more_["baselines"] = entry.outputs.at("baselines");
     more_["identity"] = identity_;
     data::check_belongs(data_, session_.stated_vocabulary() > 0 ? session_.stated_vocabulary() : data_.vocabulary);
@@ -306,6 +308,7 @@ Json evaluate_artifact(const Session& session, const RunOptions& options, const 
   const CacheEntry entry = cache.get(data_stage_key(session), false,
                                      [&](const fs::path& into) { return compute_data(session, into); }, hit);
   const data::DataSet data = data::open_data(entry.folder);
+  if (const std::string note = data::unknown_note(data.identity); !note.empty()) log::warning(note);
   const auto model = session.create_model(data.vocabulary, session.device());
   artifact::load_weights(*model, weights_of_artifact(session, file));
   const eval::Text text = validation_text(data, session.device());

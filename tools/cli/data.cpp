@@ -1,5 +1,6 @@
 // caddie data ..., caddie tokenizer ...: token shards and tokenizers.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <thread>
@@ -11,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/data/bible.h"
 #include "core/data/byte_table.h"
+#include "core/data/claim.h"
 #include "core/data/shards.h"
 #include "core/data/tokenize.h"
 #include "core/data/tokenizer.h"
@@ -101,21 +103,60 @@ void add_info(Command& group) {
   info_command.run([values](const Globals& globals) { return info(values->places, globals); });
 }
 
+struct VerifyValues {
+  std::string place, claim, variant;
+  std::int64_t shards = 0;
+};
+
+int verify(const VerifyValues& v, const Globals& globals) {
+  // A folder, or a dataset of the Hub.
+  std::vector<fs::path> validation;
+  fs::path tokenizer;
+  Json checked;
+  if (fs::is_directory(v.place)) {
+    checked = data::verify_dataset(v.place);
+    for (const Json& shard : read_json(fs::path(v.place) / data::kSidecar).at("validation").at("shards"))
+      validation.push_back(fs::path(v.place) / shard.at("file").get<std::string>());
+    tokenizer = fs::path(v.place) / "tokenizer.model";
+  } else {
+    CADDIE_CHECK(v.place.find('/') != std::string::npos && !v.place.starts_with('/') && !v.place.starts_with('.'),
+                 ErrorKind::data, "there is no folder ", v.place);
+    data::DatasetRequest request = data::DatasetRequest::parse(v.place);
+    request.variant = v.variant;
+    if (v.shards > 0) request.shards = v.shards;
+    checked = data::verify_pulled(request, thread_count(0));
+    const data::LocalDataset local = data::local_dataset(request);
+    validation = local.validation;
+    tokenizer = local.tokenizer;
+  }
+  std::string text = kRowHead;
+  for (const char* name : {"train", "validation"}) {
+    const Json& part = checked.at(name);
+    text += row(name, part.at("shards"), part.at("tokens"), part.at("bytes"));
+  }
+  text += "all as promised\n";
+  if (!v.claim.empty()) {
+    checked["claim"] = data::check_claim(data::Claim::parse(v.claim), validation, data::ByteTable::from_file(tokenizer));
+    text += concat("the claim ", v.claim, " implies ", grouped(std::llround(checked["claim"]["implied_bytes"].get<double>())),
+                   " bytes; its targets have ", grouped(std::llround(checked["claim"]["bytes"].get<double>())), "\n");
+  }
+  print_result(globals, canonical(checked), text);
+  return 0;
+}
+
 void add_verify(Command& group) {
-  const auto folder = std::make_shared<std::string>();
-  Command command = group.add("verify", "Checks hashes, counts, ids and certified bytes of a dataset",
-                              "Example:\n  caddie data verify data/kjv");
-  command.argument("DIR", *folder, "a folder that caddie data tokenize made");
-  command.run([folder](const Globals& globals) {
-    const Json checked = data::verify_dataset(*folder);
-    std::string text = kRowHead;
-    for (const char* name : {"train", "validation"}) {
-      const Json& part = checked.at(name);
-      text += row(name, part.at("shards"), part.at("tokens"), part.at("bytes"));
-    }
-    print_result(globals, canonical(checked), text + "all as promised\n");
-    return 0;
-  });
+  const auto v = std::make_shared<VerifyValues>();
+  Command command = group.add(
+      "verify", "Checks hashes, counts, ids and certified bytes of a dataset, and a score's claim against them",
+      "A claim is a flat score's mean loss in nats, its number of targets, and its bits per byte: together they say how\n"
+      "many bytes the score was divided by. Other bytes than those of the targets are exit 6.\n\nExamples:\n"
+      "  caddie data verify data/kjv\n"
+      "  caddie data verify idan3011/parameter-golf-sp4096 --claim 2.6318,45516800,1.1439");
+  command.argument("PLACE", v->place, "a folder that caddie data tokenize made, or a dataset that was pulled");
+  command.option("--claim", v->claim, "LOSS,TOKENS,BPB of a flat score of the validation text");
+  command.option("--variant", v->variant, "of a dataset with several sets of shards");
+  command.option("--shards", v->shards, "of a dataset of which only the first N training shards were pulled");
+  command.run([v](const Globals& globals) { return verify(*v, globals); });
 }
 
 void add_tokenize(Command& group) {

@@ -4,6 +4,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/data/claim.h"
 #include "tools/cli/session.h"
 
 namespace caddie::cli {
@@ -28,14 +29,10 @@ std::string scores(const Json& metrics, const Json& more) {
   std::string text = "\n" + log::styled("Bits per byte", "1") + " of " + with_commas(metrics.value("val_tokens", std::int64_t{0})) +
                      " tokens, " + with_commas(metrics.value("val_bytes", std::int64_t{0})) + " bytes" +
                      (more.contains("limited_to") ? " (limited by evaluate.tokens)" : "") + "\n";
-  const std::size_t own = rows.size();
   for (const Json& baseline : more.value("baselines", Json::array()))
     rows.push_back({"for scale: " + baseline.at("name").get<std::string>(), fixed(baseline.at("bits_per_byte").get<double>(), 4)});
   text += table(rows);
-  if (rows.size() == own && more.contains("identity")) {
-    const double unknown = more["identity"].value("unknown_share", 0.0);
-    if (unknown > 0) text += "  " + fixed(100 * unknown, 2) + " % of the validation tokens are <unk>: they count 0 bytes\n";
-  }
+  if (const std::string note = data::unknown_note(more.value("identity", Json())); !note.empty()) text += "  " + note + "\n";
   return text;
 }
 
