@@ -1,5 +1,6 @@
 #include "core/data/claim.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
