@@ -47,7 +47,7 @@ Json train(Bench& bench) {
   const auto model = session.create_model(bench.vocabulary(), session.device());
   Random random(session.seed(), "initial weights");
   model->initialize(random);
-  data::SequentialLoader loader(loader_settings(bench, settings));
+  data::Loader loader(loader_settings(bench, settings));
   SoloCommunicator solo;
   const Json& entries = session.section("optimizers");
   double first = 0;
@@ -80,7 +80,7 @@ Json train(Bench& bench) {
 Json load(Bench& bench) {
   Json manifest = bench.session().resolved();
   const auto settings = train::TrainSettings::from_json(manifest);
-  data::SequentialLoader loader(loader_settings(bench, settings));
+  data::Loader loader(loader_settings(bench, settings));
   const int micro = static_cast<int>(settings.micro_batches);
   const auto seconds = time_calls(bench.session().device(), bench.repeats(100), [&] {
     for (int i = 0; i < micro; ++i) loader.next();

@@ -51,6 +51,5 @@ class CADDIE_API Loader : public BatchSource {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-using SequentialLoader = Loader;
 
 }  // namespace caddie::data

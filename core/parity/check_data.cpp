@@ -60,9 +60,9 @@ void check_loader(CheckRun& run) {
   settings.micro_batches = micro_steps * world;
   settings.world = world;
   // A loader a rank, as if each were a process of its own.
-  std::vector<std::unique_ptr<data::SequentialLoader>> ranks;
+  std::vector<std::unique_ptr<data::Loader>> ranks;
   for (settings.rank = 0; settings.rank < world; ++settings.rank)
-    ranks.push_back(std::make_unique<data::SequentialLoader>(settings));
+    ranks.push_back(std::make_unique<data::Loader>(settings));
   std::vector<at::Tensor> inputs, targets;
   for (std::int64_t slice = 0; slice < steps * micro_steps; ++slice)
     for (const auto& loader : ranks) {

@@ -35,7 +35,7 @@ train::TrainResult train_model(CheckRun& run, Model& model, const TrainShape& sh
   loading.tokens_per_step = shape.tokens_per_step;
   loading.micro_batches = shape.micro_batches;
   loading.vocabulary = run.get<std::int64_t>(run.config(), "vocab");
-  data::SequentialLoader loader(loading);
+  data::Loader loader(loading);
 
   const Json manifest = training_manifest(run, run.settings(), shape);
   const auto factors = run.setting<std::vector<double>>("rate_factors");

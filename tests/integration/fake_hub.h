@@ -31,7 +31,7 @@ struct Pulled {
 class FakeHub {
  public:
   FakeHub() : server_({"python3", CADDIE_SOURCE_DIR "/tests/integration/fake_hub.py", root().string()}, {}) {
-    for (int i = 0; i < 500 && !std::filesystem::exists(root() / "ports.json"); ++i)
+    for (int i = 0; i < 6000 && !std::filesystem::exists(root() / "ports.json"); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     ports_ = read_json(root() / "ports.json");
   }

@@ -214,7 +214,7 @@ TEST_CASE("after a kill the same command goes on") {
   for (int i = 0; i < 2000 && received() < 20000; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   process.kill(politely ? SIGTERM : SIGKILL);
-  const Outcome killed = process.wait(30);
+  const Outcome killed = process.wait(300);
   if (politely) CHECK(killed.exit_code == 75);
   const auto kept = received();
   REQUIRE(kept >= 20000);
@@ -233,7 +233,7 @@ TEST_CASE("two that pull the same share the work") {
   Process first(caddie_command({"data", "pull", kDataset, "--json"}), hub.setup());
   while (hub.partials().empty() && first.running()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   check_complete(hub, hub.pull(), 1);
-  CHECK(first.wait(30).exit_code == 0);
+  CHECK(first.wait(300).exit_code == 0);
   CHECK(hub.requests("cdn", "train").size() == 1);
 }
 
@@ -242,7 +242,7 @@ TEST_CASE("a full disk is said, and what came is kept for later") {
   hub.publish(1, 60000);
   Process::Setup setup = hub.setup();
   setup.file_size_limit = 30000;
-  const Outcome outcome = Process(caddie_command({"data", "pull", kDataset}), setup).wait(60);
+  const Outcome outcome = Process(caddie_command({"data", "pull", kDataset}), setup).wait(300);
   INFO(outcome.err);
   CHECK(outcome.exit_code == 1);
   CHECK(says(outcome, "cannot write"));
@@ -339,9 +339,9 @@ TEST_CASE("a run pulls the dataset that its manifest names, unless it is told to
 TEST_CASE("the command's output") {
   FakeHub hub;
   hub.publish(1, 5000);
-  const Outcome outcome = Process(caddie_command({"data", "pull", kDataset, "--json"}), hub.setup()).wait(60);
+  const Outcome outcome = Process(caddie_command({"data", "pull", kDataset, "--json"}), hub.setup()).wait(300);
   REQUIRE(outcome.exit_code == 0);
   CHECK(result_of(outcome).at("train").size() == 1);
   CHECK(says(outcome, "pulling 3 of 3 files"));
-  CHECK(Process(caddie_command({"data", "pull", "owner"}), hub.setup()).wait(60).exit_code == 2);
+  CHECK(Process(caddie_command({"data", "pull", "owner"}), hub.setup()).wait(300).exit_code == 2);
 }

@@ -151,9 +151,9 @@ TEST_CASE("golden loader") {
     settings.tokens_per_step = s["tokens_per_step"];
     settings.world = s["world"];
     settings.micro_batches = s["micro_steps"].get<std::int64_t>() * settings.world;
-    std::vector<std::unique_ptr<SequentialLoader>> ranks;
+    std::vector<std::unique_ptr<Loader>> ranks;
     for (settings.rank = 0; settings.rank < settings.world; ++settings.rank)
-      ranks.push_back(std::make_unique<SequentialLoader>(settings));
+      ranks.push_back(std::make_unique<Loader>(settings));
     std::vector<std::int64_t> inputs, targets;
     for (std::int64_t micro = 0; micro < s["steps"].get<std::int64_t>() * s["micro_steps"].get<std::int64_t>(); ++micro)
       for (const auto& rank : ranks) {

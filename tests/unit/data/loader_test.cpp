@@ -41,7 +41,7 @@ TEST_CASE("a rank takes its slices of the ring, over shard ends and the ring's e
     for (int rank = 0; rank < world; ++rank) {
       settings.world = world;
       settings.rank = rank;
-      SequentialLoader loader(settings);
+      Loader loader(settings);
       for (std::int64_t i = 0; i < 20; ++i) {
         const Batch batch = loader.next();
         REQUIRE(batch.inputs.sizes() == at::IntArrayRef({2, 4}));
@@ -58,7 +58,7 @@ TEST_CASE("a rank takes its slices of the ring, over shard ends and the ring's e
 TEST_CASE("a saved position is exact, whatever was prepared ahead and however many ranks load it") {
   const Folder folder;
   LoaderSettings settings = ring(folder, 50, 23);
-  SequentialLoader loader(settings);
+  Loader loader(settings);
   for (int i = 0; i < 6; ++i) loader.next();
   Numbers state;
   loader.save(state);
@@ -68,13 +68,13 @@ TEST_CASE("a saved position is exact, whatever was prepared ahead and however ma
 
   settings.world = 2;
   settings.rank = 1;
-  SequentialLoader second(settings);
+  Loader second(settings);
   second.next();
   second.load(state);
   CHECK(values(second.next().inputs) == eighth);
 
   settings.tokens_per_step = 64;
-  SequentialLoader other(settings);
+  Loader other(settings);
   CHECK_THAT(error_of([&] { other.load(state); }).message(), Contains("other data"));
 }
 
@@ -82,7 +82,7 @@ TEST_CASE("an id outside the vocabulary is an error that names its place, at eve
   const Folder folder;
   LoaderSettings settings = ring(folder, 50, 23);
   settings.vocabulary = 60;
-  SequentialLoader loader(settings);
+  Loader loader(settings);
   for (int i = 0; i < 6; ++i) loader.next();  // ids up to 53
   const Error error = error_of([&] { loader.next(); });
   CHECK(error.kind() == ErrorKind::data);
@@ -95,22 +95,22 @@ TEST_CASE("settings that cannot be dealt out are refused") {
   const LoaderSettings good = ring(folder, 50, 23);
   LoaderSettings settings = good;
   settings.world = 3;
-  CHECK_THAT(error_of([&] { SequentialLoader loader(settings); }).message(),
+  CHECK_THAT(error_of([&] { Loader loader(settings); }).message(),
              Contains("micro_batches=4") && Contains("3 ranks"));
   settings = good;
   settings.tokens_per_step = 40;
-  CHECK_THAT(error_of([&] { SequentialLoader loader(settings); }).message(), Contains("tokens_per_step=40"));
+  CHECK_THAT(error_of([&] { Loader loader(settings); }).message(), Contains("tokens_per_step=40"));
   settings = good;
   write_shard(folder / "empty.bin", {});
   settings.shards = {folder / "empty.bin"};
-  CHECK(error_of([&] { SequentialLoader loader(settings); }).kind() == ErrorKind::data);
+  CHECK(error_of([&] { Loader loader(settings); }).kind() == ErrorKind::data);
 }
 
 TEST_CASE("a loader that is dropped at once ends its thread") {
   const Folder folder;
   const LoaderSettings settings = ring(folder, 50, 23);
   for (int i = 0; i < 50; ++i) {
-    SequentialLoader loader(settings);
+    Loader loader(settings);
     if (i % 2 == 0) loader.next();
   }
   SUCCEED();
