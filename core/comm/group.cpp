@@ -61,12 +61,12 @@ std::string first_difference(const Json& own, const Json& leader, const std::str
 
 std::string Failure::to_text() const {
   const auto* entry = std::find_if(kKinds.begin(), kKinds.end(), [this](const auto& pair) { return pair.first == kind; });
-  return canonical(Json{{"rank", rank}, {"kind", entry->second}, {"text", text}});
+  return canonical(Json{{"rank", rank}, {"kind", entry->second}, {"text", text}, {"silent", silent}});
 }
 
 Failure Failure::from_text(const std::string& text) {
   const Json json = Json::parse(text);
-  Failure failure{json.at("rank").get<int>(), ErrorKind::failed, json.at("text").get<std::string>()};
+  Failure failure{json.at("rank").get<int>(), ErrorKind::failed, json.at("text").get<std::string>(), json.at("silent").get<bool>()};
   for (const auto& [kind, name] : kKinds)
     if (json.at("kind") == name) failure.kind = kind;
   return failure;
@@ -163,7 +163,7 @@ void Group::look(KeyStore& store, std::vector<double>& last_sign, std::vector<st
       }
       const Failure failure{other, ErrorKind::failed,
                             concat("it has shown no sign of life for ", settings_.silence_seconds,
-                                   " s: it was killed or stopped, or its host cannot be reached")};
+                                   " s: it was killed or stopped, or its host cannot be reached"), true};
       store.set_first("failure", failure.to_text());
       learn(Failure::from_text(store.find("failure").value_or(failure.to_text())));
     }

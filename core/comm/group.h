@@ -26,6 +26,7 @@ struct Failure {
   int rank = 0;
   ErrorKind kind = ErrorKind::failed;
   std::string text;
+  bool silent = false;  // it did not say so itself: it shows no sign of life
   std::string to_text() const;  // for the store
   static Failure from_text(const std::string& text);
 };

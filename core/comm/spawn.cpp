@@ -164,9 +164,15 @@ class Spawner {
       read_outputs(0);
       if (!failed_at_) failed_at_ = seconds_now();
       // Only if it could not tell itself.
-      store_.set_first("failure", Failure{static_cast<int>(rank), ErrorKind::failed, last_words(child)}.to_text());
+      store_.set_first("failure", Failure{static_cast<int>(rank), ErrorKind::failed, last_words(child), true}.to_text());
     }
-    if (!failed_at_ && store_.find("failure")) failed_at_ = seconds_now();
+    if (failed_at_) return;
+    const auto text = store_.find("failure");
+    if (!text) return;
+    failed_at_ = seconds_now();
+    const Failure failure = Failure::from_text(*text);
+    const Child& child = children_.at(static_cast<std::size_t>(failure.rank));
+    if (failure.silent && !child.ended) ::kill(child.process, SIGKILL);  // it cannot end by itself
   }
 
   static std::string last_words(const Child& child) {

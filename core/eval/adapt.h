@@ -44,6 +44,9 @@ struct TttResult {
 // scored (a stride that does not divide can leave the last few of the text unscored: the reference would train on
 // them). Ranks take contiguous parts of a chunk's windows and of its sequences. Where the sequences do not divide by
 // the ranks, the last ranks' parts overlap, so that every rank makes the same number of steps.
+//
+// The score is that of the number of ranks: a strategy's batch is a rank's, and gradients are averaged, so N ranks take steps
+// over N times the sequences, N times fewer of them. That is what the reference does on 8 GPUs.
 CADDIE_API TttResult adapt(Model& model, const Text& text, const Settings& settings, const TttSettings& ttt,
                            TttStrategy& strategy, Communicator* communicator = nullptr, Ledger* ledger = nullptr,
                            const std::function<void(const ChunkRecord&)>& after_chunk = {});

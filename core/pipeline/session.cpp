@@ -72,7 +72,8 @@ Session::Session(Manifest manifest, std::shared_ptr<const Catalogue> catalogue, 
     throw Error(ErrorKind::usage, concat("train.micro_batches is ", micro_batches, ", it cannot be dealt to ", world(), " ranks"),
                 "The number of ranks must divide train.micro_batches: the data of a step does not depend on it.");
   device_ = resolve_device(resolved().at("device").get<std::string>(), ranks_.group != nullptr ? ranks_.group->launch().local_rank : 0);
-  if (device_.is_cuda()) c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device_);
+  // Not for a plan or a launcher's check: it takes memory of the GPU.
+  if (ranks_.group != nullptr && device_.is_cuda()) c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device_);
   precision_ = resolve_precision(resolved().at("precision").get<std::string>(), device_);
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   communicator_ = make_communicator(ranks_.group, device_);

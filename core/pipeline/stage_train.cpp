@@ -1,4 +1,6 @@
 // The data and train stages: shards and identity; final weights, last weights and metrics.
+#include <ATen/ops/stack.h>
+
 #include <algorithm>
 #include <fstream>
 
@@ -55,6 +57,20 @@ data::LoaderSettings loader_settings(const Session& session, const data::DataSet
   return loader;
 }
 
+// Every rank keeps weights, averages and optimizers of its own, and only gradients are shared: a difference would mean that
+// some operation gave different bits on equal inputs, and scores would be of weights that nobody trained.
+void check_same_weights(const Session& session, const NamedTensors& weights) {
+  if (session.world() == 1) return;
+  std::vector<at::Tensor> sums;
+  for (const auto& [name, weight] : weights) sums.push_back(weight.sum(at::kDouble));
+  const at::Tensor own = at::stack(sums);
+  at::Tensor leader = own.clone();
+  session.communicator().broadcast(leader, 0);
+  for (std::int64_t i = 0; i < own.numel(); ++i)
+    CADDIE_CHECK(own[i].item<double>() == leader[i].item<double>(), ErrorKind::failed, "after training the weights of rank ", session.rank(),
+                 " are not those of rank 0; the first that differs: ", weights[static_cast<std::size_t>(i)].first);
+}
+
 train::TrainResult train_with(const Session& session, const data::DataSet& data, const fs::path& checkpoints,
                               const std::string& key, std::function<void(const train::StepMetrics&)> on_step,
                               std::function<void(std::int64_t)> on_resume) {
@@ -69,7 +85,9 @@ train::TrainResult train_with(const Session& session, const data::DataSet& data,
                         return session.catalogue().create_optimizer(entries.at(entry), context);
                       },
                       checkpoints, key, std::move(on_step), std::move(on_resume), {}};
-  return train::train(settings, job);
+  const train::TrainResult result = train::train(settings, job);
+  check_same_weights(session, result.last_weights);
+  return result;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "core/base/files.h"
+#include "core/base/interrupt.h"
 #include "core/base/log.h"
 #include "core/comm/launch.h"
 #include "core/comm/spawn.h"
@@ -69,6 +70,7 @@ int with_ranks(const RankArguments& arguments, const std::function<void(int rank
                 "Leave --ranks and --gpus to runs that start their ranks by themselves.");
   Group group(*launch, group_settings());
   if (group.rank() != 0) log::set_quiet(true);
+  count_signals_once();
   try {
     const int code = body(&group);
     group.leave();
