@@ -132,6 +132,7 @@ void Group::watch() {
       watched_->set(beat_key(rank()), std::to_string(beat));
       const double now = seconds_now();
       // This process itself stood still: it has not looked, so nobody else was silent.
+      lag_ = std::max(0.9 * lag_, now - before - 2 * kBeatSeconds);
       if (now - before > settings_.silence_seconds / 2)
         for (double& sign : last_sign) sign = now;
       before = now;
@@ -156,13 +157,13 @@ void Group::look(KeyStore& store, std::vector<double>& last_sign, std::vector<st
     if (sign != signs[index]) {
       signs[index] = std::move(sign);
       last_sign[index] = now;
-    } else if (now - last_sign[index] > settings_.silence_seconds) {
+    } else if (now - last_sign[index] > patience()) {
       if (store.find(left_key(other))) {
         last_sign[index] = now;
         continue;
       }
       const Failure failure{other, ErrorKind::failed,
-                            concat("it has shown no sign of life for ", settings_.silence_seconds,
+                            concat("it has shown no sign of life for ", static_cast<int>(now - last_sign[index]),
                                    " s: it was killed or stopped, or its host cannot be reached"), true};
       store.set_first("failure", failure.to_text());
       learn(Failure::from_text(store.find("failure").value_or(failure.to_text())));
@@ -188,7 +189,7 @@ void Group::check() const {
   if (const auto first = failure())
     throw Error(first->kind, first->kind == ErrorKind::interrupted ? first->text : concat("rank ", first->rank, ": ", first->text));
   const double silent = seconds_now() - last_contact_;
-  if (last_contact_ > 0 && silent > settings_.silence_seconds)
+  if (last_contact_ > 0 && silent > patience())
     throw Error(ErrorKind::failed, concat("the store of the ranks at ", launch_.store.host, ":", launch_.store.port, " has not answered for ",
                                           static_cast<int>(silent), " s: rank 0 or the launcher, whichever serves it, hangs"));
 }

@@ -86,6 +86,8 @@ class CADDIE_API Group {
   void guard();  // on a thread of its own that touches no network
   void look(KeyStore& store, std::vector<double>& last_sign, std::vector<std::string>& signs, double now);
   void learn(const Failure& failure);
+  // After which silence means an end. On a host that gives this process little of its time it gives the others little too.
+  double patience() const { return settings_.silence_seconds + 5 * lag_; }
 
   Launch launch_;
   GroupSettings settings_;
@@ -94,6 +96,7 @@ class CADDIE_API Group {
 
   std::atomic<bool> failed_{false}, leaving_{false};
   std::atomic<double> last_contact_{0}, failed_at_{0};
+  std::atomic<double> lag_{0};  // by how many seconds the watcher's rounds were late, the last ones most
   mutable std::mutex mutex_;
   std::condition_variable stop_;
   bool stopping_ = false;

@@ -178,7 +178,7 @@ TEST_CASE("a killed or a stopped rank ends the run within seconds, and the error
   const Outcome outcome = process.wait(60);
   INFO(outcome.err);
   CHECK(outcome.exit_code == 1);
-  CHECK(seconds_since(start) < 20);
+  CHECK(seconds_since(start) < 40);  // about 4 s and 8 s on a machine that does nothing else
   const std::string expected = signal == SIGKILL ? concat("rank ", rank, ": it was ended by signal 9 (SIGKILL)") : concat("rank ", rank, ": it has shown no sign of life");
   CHECK(outcome.err.find("error: ") != std::string::npos);
   CHECK(outcome.err.find(expected) != std::string::npos);
