@@ -35,6 +35,7 @@ CalibrateSettings CalibrateSettings::from_json(const Json& section) {
   settings.length = section.value("length", settings.length);
   settings.temperature = section.value("temperature", settings.temperature);
   settings.batch = section.value("batch", settings.batch);
+  settings.sequential = section.value("sequential", settings.sequential);
   CADDIE_CHECK(settings.sequences >= 1 && settings.length >= 2 && settings.batch >= 1 && settings.temperature >= 0,
                ErrorKind::usage,
                "quantize.calibrate needs sequences >= 1, length >= 2, batch >= 1 and temperature >= 0");

@@ -29,6 +29,8 @@ struct CalibrateSettings {
   std::int64_t length = 512;
   double temperature = 1.0;  // of self-generation; 0: the likeliest token, always
   std::int64_t batch = 1;    // sequences a forward pass, and the "batch" that Hessians are averaged over
+  // Layer by layer: each layer's inputs are those that the quantized layers before it make (GPTQ's own procedure).
+  bool sequential = false;
   CADDIE_API static CalibrateSettings from_json(const Json& section);
 };
 

@@ -1,5 +1,5 @@
 // Codes on disk. The JSON file lists the tensors in the model's order; the safetensors file holds their numbers as
-// codes/NAME and steps/NAME, or values/NAME.
+// codes/NAME, steps/NAME and those of a low-rank part, or values/NAME.
 #include "core/artifact/codes_file.h"
 
 #include "caddie/error.h"
@@ -33,9 +33,12 @@ StoredTensor read_tensor(const Json& entry, const SafetensorsReader& file) {
     data.encoding = Encoding::row_codes;
     data.codes = file.tensor("codes/" + tensor.name);
     data.steps = file.tensor("steps/" + tensor.name);
-    CADDIE_CHECK(data.codes.dim() == 2 && data.steps.dim() == 1 && data.codes.size(0) == data.steps.size(0) &&
+    CADDIE_CHECK(data.codes.dim() == 2 && data.steps.dim() >= 1 && data.codes.size(0) == data.steps.size(0) &&
                      data.codes.scalar_type() == at::kChar,
                  ErrorKind::data, "the codes and steps of '", tensor.name, "' do not belong together");
+    for (const Part part : kParts)
+      if (const auto name = concat(part_name(part), "/", tensor.name); file.has(name))
+        part_of(data, part) = file.tensor(name);
   } else {
     data.encoding = Encoding::plain;
     data.codes = file.tensor("values/" + tensor.name);
@@ -53,8 +56,9 @@ void write_codes(const std::filesystem::path& folder, const QuantizedModel& mode
   for (const auto& tensor : model.tensors) {
     const auto& data = tensor.data;
     const bool coded = data.encoding == Encoding::row_codes;
-    tensors.emplace_back((coded ? "codes/" : "values/") + tensor.name, data.codes);
-    if (coded) tensors.emplace_back("steps/" + tensor.name, data.steps);
+    for (const Part part : kParts)
+      if (part_of(data, part).defined())
+        tensors.emplace_back(concat(coded ? part_name(part) : "values", "/", tensor.name), part_of(data, part));
     list.push_back({{"name", tensor.name},
                     {"role", std::string(role_name(tensor.role))},
                     {"encoding", coded ? "row_codes" : "plain"},

@@ -16,6 +16,7 @@
 #include <array>
 
 #include "caddie/error.h"
+#include "core/artifact/arrange.h"
 #include "core/artifact/byte_io.h"
 #include "core/artifact/layout.h"
 #include "core/base/files.h"
@@ -32,10 +33,6 @@ constexpr int kMaxJsonDepth = 32;
 
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
-}
-
-const at::Tensor& values_of(const StoredTensor& tensor, bool steps) {
-  return steps ? tensor.data.steps : tensor.data.codes;
 }
 
 std::string content_hash(const Layout& layout, std::span<const Blob> blobs) {
@@ -65,8 +62,10 @@ void check_values(const StoredTensor& tensor) {
     CADDIE_CHECK(*low >= -top && *high <= top, ErrorKind::data, "the tensor '", tensor.name, "' has codes from ",
                  int{*low}, " to ", int{*high}, ", ", data.bits, " bits hold -", top, " to ", top);
   }
-  CADDIE_CHECK(values_of(tensor, data.encoding == Encoding::row_codes).isfinite().all().item<bool>(), ErrorKind::data,
-               "the tensor '", tensor.name, "' has values that are not finite");
+  for (const Part part : kParts)
+    if (const auto& values = part_of(data, part); values.defined() && values.is_floating_point())
+      CADDIE_CHECK(values.isfinite().all().item<bool>(), ErrorKind::data, "the tensor '", tensor.name,
+                   "' has values that are not finite");
 }
 
 Json parse_json(const std::string& text, const char* what) {
@@ -164,10 +163,12 @@ void allocate(std::vector<StoredTensor>& tensors, std::span<const BlobPlace> pla
     for (const auto& place : places) {
       auto& tensor = tensors[place.tensor];
       // Uninitialised: pages are touched only as the compressor fills them.
-      if (place.steps)
-        tensor.data.steps = at::empty({place.shape.rows}, at::kHalf);
-      else
-        tensor.data.codes = at::empty(tensor.shape, scalar_type(place.shape.type));
+      const auto& shape = place.shape;
+      const bool vector = place.part != Part::codes && shape.columns == 1 && place.part != Part::low_rank_left &&
+                          place.part != Part::low_rank_right;
+      auto sizes = place.part == Part::codes ? tensor.shape : std::vector<std::int64_t>{shape.rows, shape.columns};
+      if (vector) sizes.pop_back();
+      part_of(tensor.data, place.part) = at::empty(sizes, scalar_type(shape.type));
     }
   } catch (const c10::Error&) {
     throw Error(ErrorKind::data, "there is not enough memory for the artifact's tensors");
@@ -193,15 +194,15 @@ std::vector<std::byte> encode_artifact(std::span<const StoredTensor> tensors, co
   std::vector<StoredTensor> ordered;
   for (const auto index : layout.order) {
     ordered.push_back(tensors[index]);
-    auto& data = ordered.back().data;
-    data.codes = data.codes.to(at::kCPU).contiguous();
-    if (data.encoding == Encoding::row_codes) data.steps = data.steps.to(at::kCPU).contiguous();
+    for (const Part part : kParts)
+      if (auto& values = part_of(ordered.back().data, part); values.defined())
+        values = values.to(at::kCPU).contiguous();
     check_values(ordered.back());
   }
   std::vector<Blob> blobs;
   std::uint64_t raw = 0;
   for (const auto& place : blob_places(layout)) {
-    blobs.push_back({place.shape, bytes_of(values_of(ordered[place.tensor], place.steps))});
+    blobs.push_back({place.shape, bytes_of(part_of(ordered[place.tensor].data, place.part))});
     CADDIE_ASSERT(blobs.back().data.size() == place.shape.bytes());
     raw += place.shape.bytes();
   }
@@ -216,7 +217,7 @@ std::vector<std::byte> encode_artifact(std::span<const StoredTensor> tensors, co
   for (const auto& blob : blobs) header.number(crc32c(blob.data));
   CADDIE_CHECK(header.bytes().size() <= kMaxHeader, ErrorKind::data, "the artifact's header would have ",
                header.bytes().size(), " bytes, at most ", kMaxHeader, " are accepted");
-  const auto payload = compressor.compress(blobs);
+  const auto payload = compressor.compress(ArrangedBlobs(blobs, Arrangement::from_json(compress)).blobs());
 
   ByteWriter file;
   file.raw(std::as_bytes(std::span(kMagic)));
@@ -252,12 +253,12 @@ Artifact decode_artifact(std::span<const std::byte> file, const CompressorFactor
   std::vector<Blob> blobs;
   std::vector<std::span<std::byte>> outputs;
   for (const auto& place : places) {
-    const auto& values = values_of(artifact.tensors[place.tensor], place.steps);
+    const auto& values = part_of(artifact.tensors[place.tensor].data, place.part);
     shapes.push_back(place.shape);
     blobs.push_back({place.shape, bytes_of(values)});
     outputs.emplace_back(static_cast<std::byte*>(values.mutable_data_ptr()), values.nbytes());
   }
-  compressor->decompress(parsed.payload, shapes, outputs);
+  decompress_arranged(*compressor, Arrangement::from_json(artifact.header.compress), parsed.payload, shapes, outputs);
   for (std::size_t i = 0; i < places.size(); ++i)
     CADDIE_CHECK(crc32c(blobs[i].data) == parsed.checksums[i], ErrorKind::data, "the artifact is damaged at '",
                  places[i].shape.name, "' (CRC-32C does not match)");

@@ -21,7 +21,10 @@ std::string formatted(const char* format, Values... values) {
 }
 
 std::string stored_as(const StoredTensor& tensor) {
-  if (tensor.data.encoding == Encoding::row_codes) return concat("int", tensor.data.bits);
+  if (tensor.data.encoding == Encoding::row_codes) {
+    const auto& left = tensor.data.low_rank.left;
+    return concat("int", tensor.data.bits, left.defined() ? concat("+r", left.size(0)) : "");
+  }
   switch (tensor.data.codes.scalar_type()) {
     case at::kHalf:
       return "float16";
@@ -90,12 +93,10 @@ Json describe_artifact(const Artifact& artifact) {
   Json tensors = Json::array();
   for (std::size_t i = 0; i < artifact.tensors.size(); ++i) {
     const auto& tensor = artifact.tensors[i];
-    double entropy = entropy_bytes(tensor.data.codes);
-    auto raw = tensor.data.codes.nbytes();
-    if (tensor.data.encoding == Encoding::row_codes) {
-      entropy += entropy_bytes(tensor.data.steps);
-      raw += tensor.data.steps.nbytes();
-    }
+    double entropy = 0;
+    const auto raw = part_bytes(tensor.data);
+    for (const Part part : kParts)
+      if (const auto& values = part_of(tensor.data, part); values.defined()) entropy += entropy_bytes(values);
     total += entropy;
     elements += tensor.data.codes.numel();
     tensors.push_back({{"name", tensor.name},

@@ -14,6 +14,7 @@ namespace caddie::artifact {
 namespace {
 
 constexpr std::size_t kMaxName = 255;
+constexpr std::int64_t kMaxLowRank = 65535;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -58,6 +59,45 @@ ElementType element_type(at::ScalarType type, const std::string& name) {
   }
 }
 
+// Groups of a row's steps as QuantizedTensor has them: none is empty.
+bool good_groups(std::int64_t groups, std::int64_t columns) {
+  if (groups == 1) return true;
+  if (groups < 1 || groups > columns) return false;
+  const auto width = (columns + groups - 1) / groups;
+  return (columns + width - 1) / width == groups;
+}
+
+void describe_codes(const StoredTensor& tensor, Record& record) {
+  const auto& data = tensor.data;
+  record.bits = data.bits;
+  record.type = ElementType::int8;
+  const auto& steps = data.steps;
+  const bool fits = tensor.shape.size() == 2 && data.codes.scalar_type() == at::kChar &&
+                    data.codes.sizes() == tensor.shape && steps.defined() && steps.scalar_type() == at::kHalf &&
+                    (steps.dim() == 1 || steps.dim() == 2) && steps.size(0) == tensor.shape[0] && data.bits >= 2 &&
+                    data.bits <= 8;
+  CADDIE_CHECK(fits, ErrorKind::data, "the codes of '", tensor.name,
+               "' are not int8 [rows, columns] with float16 steps [rows] or [rows, groups]");
+  record.groups = steps.dim() == 2 ? steps.size(1) : 1;
+  CADDIE_CHECK(good_groups(record.groups, tensor.shape[1]), ErrorKind::data, "the rows of '", tensor.name, "' have ",
+               record.groups, " steps for ", tensor.shape[1], " columns");
+  const auto& extra = data.low_rank;
+  if (!extra.left.defined()) return;
+  record.rank = extra.left.size(0);
+  record.rank_int8 = extra.left.scalar_type() == at::kChar;
+  const auto factor = [&](const at::Tensor& values, const at::Tensor& factor_steps, std::int64_t size) {
+    return values.defined() && values.sizes() == at::IntArrayRef({record.rank, size}) &&
+           values.scalar_type() == (record.rank_int8 ? at::kChar : at::kHalf) &&
+           factor_steps.defined() == record.rank_int8 &&
+           (!record.rank_int8 ||
+            (factor_steps.scalar_type() == at::kHalf && factor_steps.sizes() == at::IntArrayRef({record.rank})));
+  };
+  CADDIE_CHECK(record.rank >= 1 && record.rank <= kMaxLowRank && factor(extra.left, extra.left_steps, tensor.shape[0]) &&
+                   factor(extra.right, extra.right_steps, tensor.shape[1]),
+               ErrorKind::data, "the low-rank part of '", tensor.name,
+               "' is not [rank, rows] and [rank, columns], float16 or int8 with float16 steps");
+}
+
 Record describe(const StoredTensor& tensor) {
   const auto& data = tensor.data;
   Record record;
@@ -66,13 +106,7 @@ Record describe(const StoredTensor& tensor) {
   record.round_bfloat16 = data.round_bfloat16;
   record.shape = tensor.shape;
   if (data.encoding == Encoding::row_codes) {
-    record.bits = data.bits;
-    record.type = ElementType::int8;
-    CADDIE_CHECK(tensor.shape.size() == 2 && data.codes.scalar_type() == at::kChar &&
-                     data.codes.sizes() == tensor.shape && data.steps.scalar_type() == at::kHalf &&
-                     data.steps.dim() == 1 && data.steps.size(0) == tensor.shape[0] && data.bits >= 2 && data.bits <= 8,
-                 ErrorKind::data, "the codes of '", tensor.name,
-                 "' are not int8 [rows, columns] with float16 steps [rows]");
+    describe_codes(tensor, record);
   } else {
     record.type = element_type(data.codes.scalar_type(), tensor.name);
     CADDIE_CHECK(data.codes.sizes() == tensor.shape, ErrorKind::data, "the values of '", tensor.name, "' are ",
@@ -83,14 +117,42 @@ Record describe(const StoredTensor& tensor) {
   return record;
 }
 
-auto key(const Record& r) { return std::tie(r.name, r.role, r.encoding, r.round_bfloat16, r.bits, r.type, r.shape); }
+auto key(const Record& r) {
+  return std::tie(r.name, r.role, r.encoding, r.round_bfloat16, r.bits, r.type, r.shape, r.groups, r.rank, r.rank_int8);
+}
 
-// From the lowest bit: plain, layered, rounded to bfloat16 (1 bit each), role (2), type of the values or bits - 2 (3).
+// Codes with one step a row and nothing else need no more than their bits; all others have a second byte of flags, at the
+// record's end, and numbers.
+bool extended(const Record& r) { return r.encoding == Encoding::row_codes && (r.groups != 1 || r.rank > 0); }
+constexpr unsigned kExtended = 7;
+
+// From the lowest bit: plain, layered, rounded to bfloat16 (1 bit each), role (2), type of the values, bits - 2, or
+// kExtended (3).
 std::uint8_t flags(const Record& r) {
-  const unsigned kind =
-      r.encoding == Encoding::row_codes ? static_cast<unsigned>(r.bits - 2) : static_cast<unsigned>(r.type);
+  const unsigned kind = extended(r)                             ? kExtended
+                        : r.encoding == Encoding::row_codes ? static_cast<unsigned>(r.bits - 2)
+                                                            : static_cast<unsigned>(r.type);
   return static_cast<std::uint8_t>((r.encoding == Encoding::plain ? 1u : 0u) | (r.layers ? 2u : 0u) |
                                    (r.round_bfloat16 ? 4u : 0u) | static_cast<unsigned>(r.role) << 3 | kind << 5);
+}
+
+// bits - 2 (3 bits), the low-rank factors are int8; then the steps of a row and the rank.
+void write_extension(const Record& r, ByteWriter& writer) {
+  writer.number(static_cast<std::uint8_t>(static_cast<unsigned>(r.bits - 2) | (r.rank_int8 ? 8u : 0u)));
+  writer.varint(static_cast<std::uint64_t>(r.groups));
+  writer.varint(static_cast<std::uint64_t>(r.rank));
+}
+
+void read_extension(ByteReader& reader, Record& record) {
+  const unsigned byte = reader.number<std::uint8_t>();
+  record.bits = static_cast<int>(byte & 7) + 2;
+  record.rank_int8 = byte & 8;
+  CADDIE_CHECK(byte < 16 && record.bits <= 8, ErrorKind::data, "the artifact has codes of an unknown kind (", byte, ")");
+  record.groups = static_cast<std::int64_t>(reader.varint(kMaxDimension, "a number of steps"));
+  record.rank = static_cast<std::int64_t>(reader.varint(kMaxLowRank, "a rank"));
+  CADDIE_CHECK(good_groups(record.groups, record.shape[1]) && extended(record) && (record.rank > 0 || !record.rank_int8),
+               ErrorKind::data, "the artifact has a tensor '", record.name, "' of ", record.shape[1], " columns with ",
+               record.groups, " steps a row and a low-rank part of rank ", record.rank);
 }
 
 Record read_record(ByteReader& reader) {
@@ -104,8 +166,7 @@ Record read_record(ByteReader& reader) {
   record.role = static_cast<Role>(role);
   if (record.encoding == Encoding::row_codes) {
     record.type = ElementType::int8;
-    record.bits = static_cast<int>(kind) + 2;
-    CADDIE_CHECK(record.bits <= 8, ErrorKind::data, "the artifact has codes of ", record.bits, " bits");
+    record.bits = static_cast<int>(kind) + 2;  // an extension says its own
   } else {
     CADDIE_CHECK(
         kind >= static_cast<unsigned>(ElementType::float16) && kind <= static_cast<unsigned>(ElementType::float32),
@@ -126,6 +187,7 @@ Record read_record(ByteReader& reader) {
                " dimensions");
   for (std::uint64_t i = 0; i < rank; ++i)
     record.shape.push_back(static_cast<std::int64_t>(reader.varint(kMaxDimension, "a dimension")));
+  if (record.encoding == Encoding::row_codes && kind == kExtended) read_extension(reader, record);
   return record;
 }
 
@@ -140,8 +202,13 @@ void add_bytes(const Record& record, std::uint64_t limit, std::uint64_t& total) 
     extent *= std::max<std::uint64_t>(size, 1);
     elements *= size;
   }
-  const auto steps = record.encoding == Encoding::row_codes ? static_cast<std::uint64_t>(record.shape[0]) * 2 : 0;
-  const auto bytes = elements * element_bytes(record.type) + steps;
+  auto bytes = elements * element_bytes(record.type);
+  if (record.encoding == Encoding::row_codes) {  // groups, rows and columns are below 2^31, the rank below 2^16
+    const auto rows = static_cast<std::uint64_t>(record.shape[0]), columns = static_cast<std::uint64_t>(record.shape[1]);
+    const auto rank = static_cast<std::uint64_t>(record.rank);
+    bytes += rows * static_cast<std::uint64_t>(record.groups) * 2;
+    bytes += rank * (record.rank_int8 ? rows + columns + 4 : 2 * (rows + columns));
+  }
   CADDIE_CHECK(bytes <= limit && total + bytes * record.tensors() <= limit, ErrorKind::data,
                "the artifact declares more than ", limit, " decoded bytes");
   total += bytes * record.tensors();
@@ -208,6 +275,7 @@ void write_layout(const Layout& layout, ByteWriter& writer) {
     }
     writer.varint(record.shape.size());
     for (const auto size : record.shape) writer.varint(static_cast<std::uint64_t>(size));
+    if (extended(record)) write_extension(record, writer);
   }
 }
 
@@ -248,8 +316,8 @@ std::vector<StoredTensor> empty_tensors(const Layout& layout) {
 }
 
 std::vector<BlobPlace> blob_places(const Layout& layout) {
-  // 0 codes, 1 steps, 2.. values by type.
-  std::array<std::vector<BlobPlace>, 5> parts;
+  // 0 codes, 1 steps, 2 low-rank factors, 3 their steps, 4.. values by type.
+  std::array<std::vector<BlobPlace>, 7> parts;
   std::size_t tensor = 0;
   for (const auto& record : layout.records)
     for (std::uint64_t i = 0; i < record.tensors(); ++i, ++tensor) {
@@ -257,13 +325,24 @@ std::vector<BlobPlace> blob_places(const Layout& layout) {
       const std::int64_t rows = record.shape.empty() ? 1 : record.shape[0];
       std::int64_t columns = 1;
       for (std::size_t d = 1; d < record.shape.size(); ++d) columns *= record.shape[d];
-      if (record.encoding == Encoding::row_codes) {
-        parts[0].push_back({tensor, false, {name + ".codes", ElementType::int8, rows, columns}});
-        parts[1].push_back({tensor, true, {name + ".steps", ElementType::float16, rows, 1}});
-      } else {
-        const auto part = 2 + static_cast<std::size_t>(record.type) - static_cast<std::size_t>(ElementType::float16);
-        parts[part].push_back({tensor, false, {name, record.type, rows, columns}});
+      const auto add = [&](std::size_t where, Part part, ElementType type, std::int64_t r, std::int64_t c) {
+        const bool value = record.encoding == Encoding::plain;
+        parts[where].push_back({tensor, part, {value ? name : concat(name, ".", part_name(part)), type, r, c}});
+      };
+      if (record.encoding == Encoding::plain) {
+        add(4 + static_cast<std::size_t>(record.type) - static_cast<std::size_t>(ElementType::float16), Part::codes,
+            record.type, rows, columns);
+        continue;
       }
+      add(0, Part::codes, ElementType::int8, rows, columns);
+      add(1, Part::steps, ElementType::float16, rows, record.groups);
+      if (record.rank == 0) continue;
+      const auto type = record.rank_int8 ? ElementType::int8 : ElementType::float16;
+      add(2, Part::low_rank_left, type, record.rank, rows);
+      add(2, Part::low_rank_right, type, record.rank, columns);
+      if (!record.rank_int8) continue;
+      add(3, Part::low_rank_left_steps, ElementType::float16, record.rank, 1);
+      add(3, Part::low_rank_right_steps, ElementType::float16, record.rank, 1);
     }
   std::vector<BlobPlace> places;
   for (auto& part : parts) std::move(part.begin(), part.end(), std::back_inserter(places));

@@ -23,6 +23,9 @@ struct Record {
   bool round_bfloat16 = false;
   int bits = 0;
   ElementType type = ElementType::float32;  // of the values (plain); codes are int8, steps float16
+  std::int64_t groups = 1;                  // steps of a row
+  std::int64_t rank = 0;                    // of the low-rank part; 0: none
+  bool rank_int8 = false;                   // its factors are int8 with steps, else float16
   std::vector<std::int64_t> shape;
 
   std::string tensor_name(std::uint64_t index) const;
@@ -46,13 +49,13 @@ Layout read_layout(ByteReader& reader, std::uint64_t decoded_limit);
 // The tensors of a layout without values, in the layout's order.
 std::vector<StoredTensor> empty_tensors(const Layout& layout);
 
-// One blob of the payload: the codes, the steps or the values of a tensor.
+// One blob of the payload: a part of a tensor; the codes of a plain one are its values.
 struct BlobPlace {
   std::size_t tensor;  // index in the layout's order
-  bool steps;
+  Part part;
   BlobShape shape;
 };
-// In payload order: all codes, all steps, then values by type. Equal statistics lie together.
+// In payload order: all codes, all steps, low-rank parts, then values by type. Equal statistics lie together.
 std::vector<BlobPlace> blob_places(const Layout& layout);
 
 }  // namespace caddie::artifact

@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -90,14 +91,25 @@ class Driver {
     return found != index_.end() && needs_calibration(found->second);
   }
 
-  QuantizedModel run(const HessianCollector& collector) {
+  // Quantizes what `chosen` says and is not done yet. Returns what it did.
+  std::vector<std::size_t> run(const HessianCollector& collector, const std::function<bool(std::size_t)>& chosen = {}) {
     const at::NoGradGuard no_gradients;
+    std::vector<std::size_t> done;
     Progress progress("quantize");
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       throw_if_interrupted();
-      if (!results_[i]) quantize(i, collector);
+      if (!chosen || chosen(i)) {
+        if (!results_[i]) quantize(i, collector);
+        done.push_back(i);
+      }
       progress.update(static_cast<double>(i + 1) / static_cast<double>(parameters_.size()), parameters_[i].name);
     }
+    return done;
+  }
+
+  const StoredTensor& result(std::size_t i) const { return *results_[i]; }
+
+  QuantizedModel finish() {
     QuantizedModel quantized;
     for (auto& result : results_) quantized.tensors.push_back(std::move(*result));
     quantized.notes = summarize_notes(quantized.tensors);
@@ -163,6 +175,58 @@ class Driver {
   std::map<std::size_t, std::shared_ptr<Quantizer>> quantizers_;
   std::map<std::string, std::size_t> index_;
 };
+
+// Parameters that hold decoded weights for a while.
+class Replaced {
+ public:
+  explicit Replaced(Model& model) : model_(model) {}
+  ~Replaced() {
+    const at::NoGradGuard no_gradients;
+    for (const auto& [i, value] : originals_) model_.parameters()[i].tensor.copy_(value);
+  }
+  Replaced(const Replaced&) = delete;
+  Replaced& operator=(const Replaced&) = delete;
+
+  void replace(std::size_t i, const StoredTensor& stored) {
+    const at::NoGradGuard no_gradients;
+    const auto& parameter = model_.parameters()[i].tensor;
+    originals_.emplace(i, parameter.detach().clone());
+    parameter.copy_(decode(stored.data).view(stored.shape));
+  }
+
+ private:
+  Model& model_;
+  std::map<std::size_t, at::Tensor> originals_;
+};
+
+// What needs no calibration first, then layer after layer, and last what belongs to no layer (the head).
+void quantize_in_sequence(Model& model, Driver& driver, const std::vector<at::Tensor>& batches, QuantizeTimes& spent) {
+  const auto& parameters = model.parameters();
+  Replaced replaced(model);
+  Stopwatch watch;
+  const auto take = [&](const std::vector<std::size_t>& done) {
+    for (const auto i : done) replaced.replace(i, driver.result(i));
+    spent.quantize_seconds += watch.seconds();
+    watch.restart();
+  };
+  take(driver.run(HessianCollector(), [&](std::size_t i) { return !driver.needs_calibration(i); }));
+  std::map<int, int> layers;
+  constexpr int kLast = std::numeric_limits<int>::max();
+  const auto place = [&](std::size_t i) { return parameters[i].layer < 0 ? kLast : parameters[i].layer; };
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    if (driver.needs_calibration(i)) ++layers[place(i)];
+  for (const auto& [layer, count] : layers) {
+    const auto in_layer = [&, wanted = layer](std::size_t i) { return driver.needs_calibration(i) && place(i) == wanted; };
+    std::set<std::string> names;
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      if (in_layer(i)) names.insert(parameters[i].name);
+    HessianCollector collector([&](const std::string& name) { return names.contains(name); });
+    collect_hessians(model, batches, collector);
+    spent.hessians_seconds += watch.seconds();
+    watch.restart();
+    take(driver.run(collector, in_layer));
+  }
+}
 
 }  // namespace
 
@@ -248,14 +312,17 @@ QuantizedModel quantize_model(Model& model, const QuantizeSettings& settings, co
     const auto batches = calibration();
     spent.tokens_seconds = watch.seconds();
     watch.restart();
-    collect_hessians(model, batches, collector);
-    spent.hessians_seconds = watch.seconds();
+    if (settings.calibrate.sequential)
+      quantize_in_sequence(model, driver, batches, spent);
+    else
+      collect_hessians(model, batches, collector);
+    spent.hessians_seconds += watch.seconds() - spent.quantize_seconds - spent.hessians_seconds;
     watch.restart();
   }
-  auto quantized = driver.run(collector);
-  spent.quantize_seconds = watch.seconds();
+  driver.run(collector);
+  spent.quantize_seconds += watch.seconds();
   if (times) *times = spent;
-  return quantized;
+  return driver.finish();
 }
 
 QuantizedModel quantize_model(Model& model, const QuantizeSettings& settings, const QuantizerFactory& factory,
@@ -269,16 +336,18 @@ QuantizedModel quantize_model(Model& model, const QuantizeSettings& settings, co
 QuantizedTensor as_stored(const QuantizedTensor& tensor) {
   const at::NoGradGuard no_gradients;
   QuantizedTensor stored = tensor;
-  // A tensor of its own: views of a stacked result would keep the whole stack alive.
-  stored.codes = tensor.codes.detach().to(at::kCPU).contiguous();
-  if (tensor.encoding == Encoding::row_codes) {
-    stored.steps = tensor.steps.detach().to(at::kCPU, at::kHalf).contiguous();
-    CADDIE_CHECK(stored.steps.isfinite().all().item<bool>(), ErrorKind::failed,
-                 "a row's step does not fit into float16 (largest: ", tensor.steps.max().item<float>(),
-                 "): the weights are too large to be stored");
-  } else {
-    CADDIE_CHECK(stored.codes.isfinite().all().item<bool>(), ErrorKind::failed, "a value does not fit into ",
-                 at::toString(stored.codes.scalar_type()), " (NaN, or too large)");
+  for (const Part part : kParts) {
+    auto& values = part_of(stored, part);
+    if (!values.defined()) continue;
+    const bool steps = part == Part::steps || part == Part::low_rank_left_steps || part == Part::low_rank_right_steps;
+    // A tensor of its own: views of a stacked result would keep the whole stack alive.
+    const at::Tensor given = values.detach();
+    values = steps ? given.to(at::kCPU, at::kHalf).contiguous() : given.to(at::kCPU).contiguous();
+    if (at::isIntegralType(values.scalar_type(), false) || values.isfinite().all().item<bool>()) continue;
+    CADDIE_CHECK(!steps, ErrorKind::failed, "a row's step does not fit into float16 (largest: ",
+                 given.max().item<float>(), "): the weights are too large to be stored");
+    throw Error(ErrorKind::failed, concat("a value does not fit into ", at::toString(values.scalar_type()),
+                                          " (NaN, or too large)"));
   }
   return stored;
 }

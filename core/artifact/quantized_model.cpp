@@ -14,12 +14,42 @@ namespace caddie::artifact {
 
 static_assert(std::endian::native == std::endian::little, "files hold little-endian numbers as they lie in memory");
 
-at::Tensor decode(const QuantizedTensor& tensor) {
-  const at::NoGradGuard no_gradients;
-  auto values = tensor.codes.to(at::kFloat);
-  if (tensor.encoding == Encoding::row_codes) values = values.mul(tensor.steps.to(at::kFloat).unsqueeze(1));
-  return tensor.round_bfloat16 ? values.to(at::kBFloat16).to(at::kFloat) : values;
+const at::Tensor& part_of(const QuantizedTensor& tensor, Part part) {
+  switch (part) {
+    case Part::codes: return tensor.codes;
+    case Part::steps: return tensor.steps;
+    case Part::low_rank_left: return tensor.low_rank.left;
+    case Part::low_rank_right: return tensor.low_rank.right;
+    case Part::low_rank_left_steps: return tensor.low_rank.left_steps;
+    case Part::low_rank_right_steps: break;
+  }
+  return tensor.low_rank.right_steps;
 }
+
+at::Tensor& part_of(QuantizedTensor& tensor, Part part) {
+  return const_cast<at::Tensor&>(part_of(std::as_const(tensor), part));
+}
+
+const char* part_name(Part part) {
+  switch (part) {
+    case Part::codes: return "codes";
+    case Part::steps: return "steps";
+    case Part::low_rank_left: return "low_rank_left";
+    case Part::low_rank_right: return "low_rank_right";
+    case Part::low_rank_left_steps: return "low_rank_left_steps";
+    case Part::low_rank_right_steps: break;
+  }
+  return "low_rank_right_steps";
+}
+
+std::int64_t part_bytes(const QuantizedTensor& tensor) {
+  std::int64_t bytes = 0;
+  for (const Part part : kParts)
+    if (const auto& values = part_of(tensor, part); values.defined()) bytes += static_cast<std::int64_t>(values.nbytes());
+  return bytes;
+}
+
+at::Tensor decode(const QuantizedTensor& tensor) { return decoded_value(tensor); }
 
 NamedWeights decode(std::span<const StoredTensor> tensors) {
   NamedWeights weights;

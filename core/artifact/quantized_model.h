@@ -29,10 +29,19 @@ struct QuantizedModel {
   std::vector<std::string> notes;     // what a person should know
 };
 
+// The tensors that a QuantizedTensor may consist of.
+enum class Part { codes, steps, low_rank_left, low_rank_right, low_rank_left_steps, low_rank_right_steps };
+inline constexpr Part kParts[] = {Part::codes,          Part::steps,
+                                  Part::low_rank_left,  Part::low_rank_right,
+                                  Part::low_rank_left_steps, Part::low_rank_right_steps};
+CADDIE_API at::Tensor& part_of(QuantizedTensor& tensor, Part part);  // undefined where the tensor has none
+CADDIE_API const at::Tensor& part_of(const QuantizedTensor& tensor, Part part);
+CADDIE_API const char* part_name(Part part);  // "codes", "low_rank_left", ...
+CADDIE_API std::int64_t part_bytes(const QuantizedTensor& tensor);
+
 using NamedWeights = std::vector<std::pair<std::string, at::Tensor>>;
 
-// Float32 values on the codes' device: code x float(step), or the plain values; rounded to bfloat16 where the tensor
-// says so. The only decoder in the program.
+// decoded_value(), the only decoder in the program, of tensors as they are stored.
 CADDIE_API at::Tensor decode(const QuantizedTensor& tensor);
 CADDIE_API NamedWeights decode(std::span<const StoredTensor> tensors);
 // SHA-256 over names, shapes and float32 bytes, in the order of names: the identity of what is scored, the same however

@@ -1,6 +1,5 @@
-// What `match:` means in a manifest, wherever it stands (optimizers, fake_quant, quantize.tensors, ttt.freeze): a role
-// (matrix, embedding, vector), a parameter group of the model ("attention"), or a name pattern in which `*` stands for
-// any text ("blocks.*.mlp.up.weight").
+// A manifest's lists of `match:` (optimizers, fake_quant, quantize.tensors, ttt.freeze) over a model's parameters. What
+// one `match` means is in caddie/match.h.
 #pragma once
 
 #include <cstddef>
@@ -10,13 +9,10 @@
 #include <vector>
 
 #include "caddie/export.h"
+#include "caddie/match.h"
 #include "caddie/model.h"
 
 namespace caddie {
-
-CADDIE_API const char* role_name(Role role);  // "matrix", "embedding", "vector"
-CADDIE_API bool matches_pattern(std::string_view pattern, std::string_view name);
-CADDIE_API bool matches(std::string_view match, const Parameter& parameter);
 
 // Indices of the parameters that match, in the model's order. Throws Error(usage) if there is none; `where` says which
 // list of the manifest is meant ("train.fake_quant").

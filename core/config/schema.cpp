@@ -83,6 +83,7 @@ constexpr KeySpec kKeys[] = {
   {"quantize.calibrate.length",       integer,   "512",       "2",   "1048576", none,             "tokens of each"},
   {"quantize.calibrate.temperature",  number,    "1.0",       "0",   "100", none,                 "of sampling; 0: the likeliest token"},
   {"quantize.calibrate.batch",        integer,   "1",         "1",   "1000000", none,             "sequences of a batch"},
+  {"quantize.calibrate.sequential",   boolean,   "false",     none,  none,  none,                 "layer by layer, each on inputs that already quantized layers make"},
   {"quantize.keep_float_elements",    integer,   "65536",     "0",   none,  none,                 "tensors of at most so many elements stay float16"},
   {"quantize.requantize",             boolean,   "false",     none,  none,  none,                 "derive the row scales again from the decoded weights, as the reference does"},
   {"quantize.tensors",                entries,   required,    none,  none,  none,                 "who quantizes which weights"},
@@ -90,6 +91,8 @@ constexpr KeySpec kKeys[] = {
   {"quantize.tensors[].match",        text,      required,    none,  none,  none,                 "role, group or name pattern of weights"},
 
   {"compress",                        component, "null",      none,  none,  "compressor",         "codes to a file; null: no artifact is made"},
+  {"compress.transpose",              boolean,   "false",     none,  none,  none,                 "code matrices are stored column by column"},
+  {"compress.sort_rows",              text,      "\"none\"",  none,  none,  "none|magnitude|similarity", "rows of code matrices are sorted; their order is stored"},
 
   {"evaluate",                        optional,  "null",      none,  none,  none,                 "scores; null: none"},
   {"evaluate.flat",                   optional,  "{}",        none,  none,  none,                 "sequences side by side; null: not scored"},
@@ -100,6 +103,7 @@ constexpr KeySpec kKeys[] = {
 
   {"ttt",                             component, "null",      none,  none,  "ttt",                "test-time training; null: none"},
   {"ttt.chunk",                       integer,   "131072",    "1",   none,  none,                 "tokens that are scored before the model learns from them"},
+  {"ttt.documents",                   boolean,   "false",     none,  none,  none,                 "a chunk ends where its document ends, and learns from a part of a sequence too"},
   {"ttt.freeze",                      texts,     "[]",        none,  none,  none,                 "roles, groups or name patterns of parameters that stay as they are"},
 
   {"budgets",                         section,   "{}",        none,  none,  none,                 "limits that the run's verdict looks at"},

@@ -19,6 +19,7 @@ namespace caddie::eval {
 
 struct TttSettings {
   std::int64_t chunk = 131072;      // targets
+  bool documents = false;           // chunks end where documents end
   std::vector<std::string> freeze;  // roles, groups or name patterns that are not adapted
   // `ttt` section of a resolved manifest; the strategy's own options are not read here.
   static CADDIE_API TttSettings from_json(const Json& section);
@@ -42,7 +43,8 @@ struct TttResult {
 //
 // A chunk's own sequences start at its first position; only whole ones count, and only those whose targets were all
 // scored (a stride that does not divide can leave the last few of the text unscored: the reference would train on
-// them). Ranks take contiguous parts of a chunk's windows and of its sequences. Where the sequences do not divide by
+// them). With `documents` a chunk ends where its document ends too, and one that is shorter than a sequence is a shorter
+// sequence. Ranks take contiguous parts of a chunk's windows and of its sequences. Where the sequences do not divide by
 // the ranks, the last ranks' parts overlap, so that every rank makes the same number of steps.
 //
 // The score is that of the number of ranks: a strategy's batch is a rank's, and gradients are averaged, so N ranks take steps

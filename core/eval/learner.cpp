@@ -59,6 +59,7 @@ double ModelLearner::gradients(const at::Tensor& inputs, const at::Tensor& targe
   CADDIE_ASSERT(inputs.dim() == 2 && inputs.size(0) > 0 && targets.sizes() == inputs.sizes());
   throw_if_interrupted();
   const trace::Span span("ttt", "gradients");
+  ++calls_;
   out.clear();
   for (const auto& parameter : model_.parameters()) parameter.tensor.mutable_grad() = at::Tensor();
   model_.prepare(/*training=*/false);  // the strategy may have changed the parameters

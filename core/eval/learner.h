@@ -25,6 +25,7 @@ class CADDIE_API ModelLearner final : public Learner {
   std::span<const Parameter> parameters() override { return trained_; }
   // Throws Error(failed) if the loss is not finite. `out` may be changed by the caller.
   double gradients(const at::Tensor& inputs, const at::Tensor& targets, std::vector<at::Tensor>& out) override;
+  std::int64_t calls() const { return calls_; }  // of gradients()
 
  private:
   Model& model_;
@@ -32,6 +33,7 @@ class CADDIE_API ModelLearner final : public Learner {
   std::int64_t pass_tokens_;
   std::vector<Parameter> trained_;
   bool all_;
+  std::int64_t calls_ = 0;
 };
 
 }  // namespace caddie::eval

@@ -33,6 +33,7 @@ struct CADDIE_API Score {
 struct Text {
   at::Tensor tokens;  // [n + 1], any integer type, on the model's device or not
   at::Tensor bytes;   // [n], any integer type: bytes[i] belongs to target tokens[i + 1], given tokens[i] before it
+  std::int64_t bos = -1;  // the token that begins a document; -1: not known
 };
 
 struct Settings {

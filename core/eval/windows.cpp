@@ -33,17 +33,38 @@ std::int64_t chunk_count(std::int64_t targets, std::int64_t chunk) {
 
 std::vector<ChunkWindows> assign_chunks(std::span<const Window> windows, std::int64_t chunk, std::int64_t chunks) {
   CADDIE_CHECK(chunk >= 1, ErrorKind::usage, "a chunk of ", chunk, " tokens; accepted: 1 and above");
-  std::vector<ChunkWindows> result(static_cast<std::size_t>(chunks), {0, 0});
-  if (chunks == 0) return result;
-  std::int64_t next = 0;
-  const auto total = static_cast<std::int64_t>(windows.size());
-  for (std::int64_t index = 0; index < chunks; ++index) {
-    const std::int64_t first = next;
+  std::vector<std::int64_t> starts;
+  for (std::int64_t index = 0; index < chunks; ++index) starts.push_back(index * chunk);
+  return assign_chunks(windows, starts);
+}
+
+std::vector<ChunkWindows> assign_chunks(std::span<const Window> windows, std::span<const std::int64_t> starts) {
+  std::vector<ChunkWindows> result;
+  std::size_t next = 0;
+  for (std::size_t index = 0; index < starts.size(); ++index) {
+    const std::size_t first = next;
     // `from` grows with the window, so the windows of a chunk are neighbours.
-    while (next < total && std::min(windows[static_cast<std::size_t>(next)].from / chunk, chunks - 1) == index) ++next;
-    result[static_cast<std::size_t>(index)] = {first, next - first};
+    while (next < windows.size() && (index + 1 == starts.size() || windows[next].from < starts[index + 1])) ++next;
+    result.push_back({static_cast<std::int64_t>(first), static_cast<std::int64_t>(next - first)});
   }
   return result;
+}
+
+std::vector<std::int64_t> document_chunks(std::int64_t targets, std::int64_t chunk,
+                                          std::span<const std::int64_t> documents) {
+  CADDIE_CHECK(chunk >= 1, ErrorKind::usage, "a chunk of ", chunk, " tokens; accepted: 1 and above");
+  std::vector<std::int64_t> starts;
+  const auto document = [&](std::int64_t from, std::int64_t to) {
+    for (; from < to; from += chunk) starts.push_back(from);
+  };
+  std::int64_t begin = 0;
+  for (const auto next : documents) {
+    if (next <= begin || next >= targets) continue;
+    document(begin, next);
+    begin = next;
+  }
+  document(begin, targets);
+  return starts;
 }
 
 }  // namespace caddie::eval

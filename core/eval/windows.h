@@ -33,5 +33,11 @@ struct ChunkWindows {
 // A window belongs to chunk from / chunk, at most the last one. One entry a chunk, `chunks` in all.
 CADDIE_API std::vector<ChunkWindows> assign_chunks(std::span<const Window> windows, std::int64_t chunk,
                                                    std::int64_t chunks);
+// The same for chunks that begin at `starts` (ascending, the first is 0).
+CADDIE_API std::vector<ChunkWindows> assign_chunks(std::span<const Window> windows, std::span<const std::int64_t> starts);
+// Starts of chunks of at most `chunk` targets that end where a document ends. `documents`: positions of the first tokens
+// of documents, ascending.
+CADDIE_API std::vector<std::int64_t> document_chunks(std::int64_t targets, std::int64_t chunk,
+                                                     std::span<const std::int64_t> documents);
 
 }  // namespace caddie::eval

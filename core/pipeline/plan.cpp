@@ -123,14 +123,15 @@ Json predict_seconds(const Session& session, double token_seconds, std::int64_t 
   seconds["train"] = train + static_cast<double>(settings.warmup_steps) * step_seconds;
   if (validation_tokens == 0) return seconds;
 
-  if (session.section("evaluate").is_null()) return seconds;
-  const eval::Settings scores = eval::Settings::from_json(session.section("evaluate"), session.sequence());
+  const Json& ttt = session.section("ttt");
+  if (session.section("evaluate").is_null() && ttt.is_null()) return seconds;
+  const eval::Settings scores = eval::Settings::from_json(evaluate_section(session), session.sequence());
   double tokens = static_cast<double>(validation_tokens);
   if (scores.limit > 0) tokens = std::min(tokens, static_cast<double>(scores.limit));
   const double forward = token_seconds / 3;
   const double sliding = tokens * forward * static_cast<double>(scores.sequence) / static_cast<double>(scores.stride);
-  seconds["evaluate"] = (scores.flat ? 3 * tokens * forward : 0) + (scores.sliding ? sliding : 0);
-  const Json& ttt = session.section("ttt");
+  if (scores.flat || scores.sliding)
+    seconds["evaluate"] = (scores.flat ? 3 * tokens * forward : 0) + (scores.sliding ? sliding : 0);
   if (!ttt.is_null())
     seconds["ttt"] = sliding + tokens * token_seconds * ttt.value("epochs", 0.0);
   return seconds;

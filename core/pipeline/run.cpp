@@ -319,7 +319,7 @@ Json evaluate_artifact(const Session& session, const RunOptions& options, const 
     metrics["val_tokens"] = score.at("tokens");
     metrics["val_bytes"] = score.at("bytes");
   };
-  const Json& section = session.section("evaluate");
+  const Json section = evaluate_section(session);
   if (!section.at("flat").is_null()) take("roundtrip_bpb", score_flat(session, *model, text));
   if (!section.at("sliding").is_null()) take("sliding_bpb", score_sliding(session, *model, text));
   if (!session.section("ttt").is_null()) {

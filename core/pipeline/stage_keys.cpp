@@ -26,6 +26,12 @@ const std::vector<std::string>& stage_names() {
   return names;
 }
 
+Json evaluate_section(const Session& session) {
+  const Json& section = session.section("evaluate");
+  if (!section.is_null()) return section;
+  return {{"flat", nullptr}, {"sliding", nullptr}, {"tokens", "all"}, {"batch_tokens", 0}};
+}
+
 StageKey data_stage_key(const Session& session) {
   return {"data", {{"data", data::data_key(data::DataSettings::from_json(session.section("data")))},
                    {"core", session.numeric_key().at("core")}}};
@@ -72,8 +78,8 @@ Json score_key(const Session& session, const Json& data_identity, const std::str
           {"model", model_key(session)},
           {"data", data_identity},
           {"sequence", session.sequence()},
-          {"tokens", session.section("evaluate").at("tokens")},
-          {"batch_tokens", session.section("evaluate").at("batch_tokens")},
+          {"tokens", evaluate_section(session).at("tokens")},
+          {"batch_tokens", evaluate_section(session).at("batch_tokens")},
           {"numeric", session.numeric_key()}};
 }
 }  // namespace
@@ -107,7 +113,7 @@ std::string combined_key(const std::vector<ScoreMode>& modes) {
 
 StageKey ttt_stage_key(const Session& session, const Json& data_identity, const std::string& weights_hash) {
   Json ingredients = score_key(session, data_identity, weights_hash);
-  ingredients["sliding"] = session.section("evaluate").at("sliding");
+  ingredients["sliding"] = evaluate_section(session).at("sliding");
   ingredients["ttt"] = with_identity(session, PluginKind::ttt, session.section("ttt"));
   ingredients["world"] = session.world();
   ingredients["seed"] = session.seed();

@@ -4,6 +4,7 @@
 #include "caddie/error.h"
 #include "core/data/shards.h"
 #include "core/data/source.h"
+#include "core/data/tokenizer.h"
 #include "core/eval/adapt.h"
 #include "core/eval/evaluate.h"
 #include "core/eval/ledger.h"
@@ -14,7 +15,7 @@ namespace caddie::pipeline {
 namespace {
 
 eval::Settings settings_of(const Session& session) {
-  return eval::Settings::from_json(session.section("evaluate"), session.sequence());
+  return eval::Settings::from_json(evaluate_section(session), session.sequence());
 }
 
 // Whether all forward paths of the model give the same numbers on a few tokens of the text: reference section 8.1.
@@ -32,7 +33,7 @@ eval::Text validation_text(const data::DataSet& data, at::Device device) {
   CADDIE_CHECK(stream.size() >= 2, ErrorKind::data, "the validation shards hold ", stream.size(), " tokens, nothing to score");
   const at::Tensor tokens = stream.tensor(0, stream.size()).to(device);
   const std::int64_t targets = stream.size() - 1;
-  return {tokens, data.bytes->target_bytes(tokens.narrow(0, 0, targets), tokens.narrow(0, 1, targets))};
+  return {tokens, data.bytes->target_bytes(tokens.narrow(0, 0, targets), tokens.narrow(0, 1, targets)), data::kBos};
 }
 
 Json score_flat(const Session& session, Model& model, const eval::Text& text) {

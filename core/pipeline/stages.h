@@ -19,6 +19,9 @@ namespace caddie::pipeline {
 // data, train, quantize, compress, evaluate, ttt: in this order.
 CADDIE_API const std::vector<std::string>& stage_names();
 
+// The manifest's evaluate section; with `evaluate: null` one that asks for no score, for what ttt takes from it.
+CADDIE_API Json evaluate_section(const Session& session);
+
 // Keys. `data` is the identity out of the data stage.
 StageKey data_stage_key(const Session& session);
 StageKey train_stage_key(const Session& session, const Json& data_identity);

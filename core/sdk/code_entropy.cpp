@@ -78,9 +78,24 @@ double absmax_code_bits(int bits, std::int64_t columns, double column_spread) {
   return entropy;
 }
 
+double gaussian_code_bits(int bits, double step) {
+  const int top = (1 << (bits - 1)) - 1;
+  double entropy = 0;
+  for (int code = -top; code <= top; ++code) {
+    const double above = code == -top ? 1 : upper_tail((code - 0.5) * step);
+    const double below = code == top ? 0 : upper_tail((code + 0.5) * step);
+    if (above > below) entropy -= (above - below) * std::log2(above - below);
+  }
+  return entropy;
+}
+
+ExpectedSize expected_codes(double bits_a_code, std::int64_t rows, std::int64_t columns, std::int64_t steps) {
+  const double elements = static_cast<double>(rows) * static_cast<double>(columns), count = static_cast<double>(steps);
+  return {elements + 2 * count, (elements * bits_a_code + count * kStepBits) / 8};
+}
+
 ExpectedSize expected_row_codes(int bits, std::int64_t rows, std::int64_t columns) {
-  const double elements = static_cast<double>(rows) * static_cast<double>(columns), steps = static_cast<double>(rows);
-  return {elements + 2 * steps, (elements * absmax_code_bits(bits, columns, rows < columns ? kWideSpread : 0) + steps * kStepBits) / 8};
+  return expected_codes(absmax_code_bits(bits, columns, rows < columns ? kWideSpread : 0), rows, columns, rows);
 }
 
 ExpectedSize expected_floats(int bytes_an_element, bool bfloat16, std::int64_t elements) {

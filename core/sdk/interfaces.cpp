@@ -26,6 +26,7 @@ Quantizer::~Quantizer() = default;
 Compressor::~Compressor() = default;
 Learner::~Learner() = default;
 TttStrategy::~TttStrategy() = default;
+void TttStrategy::end_document(Learner&) {}
 
 std::size_t element_bytes(ElementType type) {
   switch (type) {

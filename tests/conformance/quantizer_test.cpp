@@ -55,21 +55,31 @@ std::vector<Case> cases() {
   return list;
 }
 
-std::shared_ptr<Quantizer> make(const std::string& name) {
+std::shared_ptr<Quantizer> make(const std::string& name, const Json& options = Json::object()) {
   static QuietServices services;
-  return catalogue().create_quantizer(small_section(PluginKind::quantizer, name), QuantizerContext{&services});
+  Json section = small_section(PluginKind::quantizer, name);
+  section.update(options);
+  return catalogue().create_quantizer(section, QuantizerContext{&services});
+}
+
+// The defaults, every choice of a text, and a low-rank part, where a quantizer has such options.
+std::vector<Json> settings_of(const std::string& name) {
+  std::vector<Json> list{Json::object()};
+  const Component& component = catalogue().require(PluginKind::quantizer, name);
+  for (const OptionSpec& spec : std::span(component.options, component.option_count)) {
+    for (std::string_view rest = spec.choices ? spec.choices : ""; !rest.empty();) {
+      const auto bar = std::min(rest.find('|'), rest.size());
+      list.push_back({{spec.key, rest.substr(0, bar)}});
+      rest.remove_prefix(std::min(bar + 1, rest.size()));
+    }
+    if (std::string_view(spec.key) == "low_rank") list.push_back({{"low_rank", 2}});
+  }
+  return list;
 }
 
 std::vector<QuantizedTensor> quantize(Quantizer& quantizer, const Case& example) {
   const Moments moments(example.hessian);
   return quantizer.quantize(example.weights, quantizer.needs_calibration() ? &moments : nullptr);
-}
-
-// As core decodes: float(code) * float(step), then rounding if asked for.
-at::Tensor decode(const QuantizedTensor& result) {
-  at::Tensor value = result.codes.to(at::kFloat);
-  if (result.encoding == Encoding::row_codes) value = value.mul(result.steps.to(at::kFloat).unsqueeze(1));
-  return result.round_bfloat16 ? value.to(at::kBFloat16).to(at::kFloat) : value;
 }
 
 // tr(E H E^T) of the error E: what the layer's outputs lose.
@@ -92,7 +102,13 @@ void check_form(const QuantizedTensor& result, const Weight& weight) {
   REQUIRE((result.bits >= 2 && result.bits <= 8));
   const int top = (1 << (result.bits - 1)) - 1;
   CHECK(result.codes.to(at::kInt).abs().max().item<int>() <= top);
-  REQUIRE(result.steps.sizes() == at::IntArrayRef({weight.value.size(0)}));
+  const auto rows = weight.value.size(0), columns = weight.value.size(1);
+  REQUIRE((result.steps.dim() == 1 || result.steps.dim() == 2));
+  CHECK(result.steps.size(0) == rows);
+  if (result.steps.dim() == 2) {  // no group of columns is empty
+    const auto groups = result.steps.size(1), width = (columns + groups - 1) / groups;
+    CHECK((columns + width - 1) / width == groups);
+  }
   CHECK((result.steps.scalar_type() == at::kHalf || result.steps.scalar_type() == at::kFloat));
   CHECK(result.steps.isfinite().all().item<bool>());
   CHECK(result.steps.ge(0).all().item<bool>());
@@ -101,22 +117,25 @@ void check_form(const QuantizedTensor& result, const Weight& weight) {
 }  // namespace
 
 TEST_CASE("quantizer: results have the promised form, are repeatable, and leave the weights alone") {
-  for (const std::string& name : components(PluginKind::quantizer)) {
-    const auto quantizer = make(name);
-    for (const Case& example : cases()) {
-      INFO(name << ": " << example.title);
-      std::vector<at::Tensor> before;
-      for (const Weight& weight : example.weights) before.push_back(weight.value.clone());
-      const auto results = quantize(*quantizer, example), again = quantize(*make(name), example);
-      REQUIRE(results.size() == example.weights.size());
-      for (std::size_t i = 0; i < results.size(); ++i) {
-        check_form(results[i], example.weights[i]);
-        CHECK(same_bits(results[i].codes, again[i].codes));
-        CHECK(same_bits(results[i].steps, again[i].steps));
-        CHECK(same_bits(before[i], example.weights[i].value));
+  for (const std::string& name : components(PluginKind::quantizer))
+    for (const Json& options : settings_of(name)) {
+      const auto quantizer = make(name, options);
+      for (const Case& example : cases()) {
+        INFO(name << " " << options.dump() << ": " << example.title);
+        std::vector<at::Tensor> before;
+        for (const Weight& weight : example.weights) before.push_back(weight.value.clone());
+        const auto results = quantize(*quantizer, example), again = quantize(*make(name, options), example);
+        REQUIRE(results.size() == example.weights.size());
+        for (std::size_t i = 0; i < results.size(); ++i) {
+          check_form(results[i], example.weights[i]);
+          CHECK(same_bits(results[i].codes, again[i].codes));
+          CHECK(same_bits(results[i].steps, again[i].steps));
+          CHECK(same_bits(results[i].low_rank.left, again[i].low_rank.left));
+          CHECK(decoded_value(results[i]).isfinite().all().item<bool>());
+          CHECK(same_bits(before[i], example.weights[i].value));
+        }
       }
     }
-  }
 }
 
 TEST_CASE("quantizer: decoded weights are near, no farther than rounding allows") {
@@ -126,7 +145,7 @@ TEST_CASE("quantizer: decoded weights are near, no farther than rounding allows"
       const auto results = quantize(*quantizer, example);
       for (std::size_t i = 0; i < results.size(); ++i) {
         INFO(name << ": " << example.title << ", " << example.weights[i].name);
-        const at::Tensor value = example.weights[i].value, decoded = decode(results[i]);
+        const at::Tensor value = example.weights[i].value, decoded = decoded_value(results[i]);
         REQUIRE(decoded.isfinite().all().item<bool>());
         if (results[i].encoding == Encoding::plain) {
           // Two roundings to 8 bits of mantissa at most, and float16's smallest number.
@@ -140,10 +159,17 @@ TEST_CASE("quantizer: decoded weights are near, no farther than rounding allows"
           const double floor = 1e-6 * output_error(value, at::zeros(value.sizes()), example.hessian);
           CHECK(output_error(value, decoded, example.hessian) <= 1.05 * output_error(value, plain, example.hessian) + floor);
         } else {
-          const at::Tensor half = results[i].steps.to(at::kFloat).unsqueeze(1).mul(0.5);
-          // The largest code may be cut by the rounding of a float16 step; bfloat16 results are rounded once more.
+          // The step of every element: what a code of 1 would decode to.
+          QuantizedTensor ones = results[i];
+          ones.codes = at::full(value.sizes(), 1, at::kChar);
+          ones.low_rank = {};
+          const at::Tensor half = decoded_value(ones).mul(0.5);
+          // The largest code may be cut by the rounding of a float16 step; bfloat16 results are rounded once more. A rule
+          // that clips leaves large values at their largest code, which is nearer to 0.
           const at::Tensor slack = value.abs().mul(results[i].round_bfloat16 ? 0.008 : 0.001).add(1e-6);
-          CHECK(decoded.sub(value).abs().le(half.add(slack)).all().item<bool>());
+          const int top = (1 << (results[i].bits - 1)) - 1;
+          const at::Tensor clipped = results[i].codes.abs().eq(top).logical_and(decoded.abs().le(value.abs().add(slack)));
+          CHECK(decoded.sub(value).abs().le(half.add(slack)).logical_or(clipped).all().item<bool>());
         }
       }
     }
@@ -151,18 +177,21 @@ TEST_CASE("quantizer: decoded weights are near, no farther than rounding allows"
 }
 
 TEST_CASE("quantizer: the expected size comes true") {
-  for (const std::string& name : components(PluginKind::quantizer)) {
-    INFO(name);
-    const auto quantizer = make(name);
-    const Case example{"large", {{"w", normal({96, 256}, "large", 0.05)}}, hessian(256, 600)};
-    const auto result = quantize(*quantizer, example).at(0);
-    double bytes = static_cast<double>(result.codes.nbytes());
-    if (result.steps.defined()) bytes += static_cast<double>(result.steps.numel() * 2);  // stored as float16
-    const ExpectedSize expected = quantizer->expected_size(96, 256);
-    CHECK(expected.raw_bytes == Approx(bytes).epsilon(0.02));
-    CHECK(expected.entropy_bytes > 0);
-    CHECK(expected.entropy_bytes <= expected.raw_bytes);
-  }
+  for (const std::string& name : components(PluginKind::quantizer))
+    for (const Json& options : settings_of(name)) {
+      INFO(name << " " << options.dump());
+      const auto quantizer = make(name, options);
+      const Case example{"large", {{"w", normal({96, 256}, "large", 0.05)}}, hessian(256, 600)};
+      const auto result = quantize(*quantizer, example).at(0);
+      double bytes = static_cast<double>(result.codes.nbytes());
+      if (result.steps.defined()) bytes += static_cast<double>(result.steps.numel() * 2);  // stored as float16
+      if (result.low_rank.left.defined())
+        bytes += static_cast<double>(result.low_rank.left.nbytes() + result.low_rank.right.nbytes() + 4 * result.low_rank.left.size(0));
+      const ExpectedSize expected = quantizer->expected_size(96, 256);
+      CHECK(expected.raw_bytes == Approx(bytes).epsilon(0.02));
+      CHECK(expected.entropy_bytes > 0);
+      CHECK(expected.entropy_bytes <= expected.raw_bytes);
+    }
 }
 
 TEST_CASE("quantizer: no weights, missing calibration and numbers that are none") {
@@ -176,7 +205,7 @@ TEST_CASE("quantizer: no weights, missing calibration and numbers that are none"
     // Told, or kept where it is: never turned into a number that looks good.
     try {
       const auto results = quantize(*quantizer, example);
-      CHECK(std::isnan(decode(results.at(0))[2][3].item<float>()));
+      CHECK(std::isnan(decoded_value(results.at(0))[2][3].item<float>()));
     } catch (const Error&) {
       SUCCEED("told");
     }

@@ -7,6 +7,7 @@
 #include "core/eval/generate.h"
 #include "core/pipeline/artifact_model.h"
 #include "core/pipeline/run.h"
+#include "core/pipeline/stages.h"
 #include "tools/cli/session.h"
 
 namespace caddie::cli {
@@ -29,7 +30,7 @@ int eval_command(const Globals& globals, const std::string& source, const std::s
     rows.push_back({name, value.is_number_float() ? fixed(value.get<double>(), 6) : with_commas(value.get<std::int64_t>())});
   std::string text = table(rows);
   // A score of a part of the text never stands without that part's size.
-  const Json& limit = session.section("evaluate").at("tokens");
+  const Json limit = pipeline::evaluate_section(session).at("tokens");
   if (limit.is_number()) text += concat("  (evaluate.tokens=", limit.get<std::int64_t>(), ")\n");
   print_result(globals, canonical(metrics), text);
   return 0;

@@ -1,10 +1,8 @@
 // Brotli over the blobs one after the other, byte-shuffled as a whole (reference section 4). The payload is one
 // standard brotli stream.
 #include <algorithm>
-#include <memory>
 
-#include "caddie/byte_shuffle.h"
-#include "caddie/compressor.h"
+#include "caddie/blob_stream.h"
 #include "caddie/error.h"
 #include "stream.h"
 
@@ -15,15 +13,8 @@ using namespace caddie;
 constexpr OptionSpec kOptions[] = {
     {"quality", OptionType::integer, "11", "0", "11", nullptr, "effort; 11 is smallest and slowest"},
     {"window", OptionType::integer, "22", "10", "24", nullptr, "log2 of the window, bytes"},
-    {"shuffle", OptionType::integer, "4", "0", "16", nullptr,
-     "stride of the byte shuffle over the stream; 0 or 1: off"},
+    shuffle_option("4"),
 };
-
-std::size_t total_bytes(std::span<const BlobShape> shapes) {
-  std::size_t total = 0;
-  for (const auto& shape : shapes) total += shape.bytes();
-  return total;
-}
 
 class Brotli final : public Compressor {
  public:
@@ -33,32 +24,14 @@ class Brotli final : public Compressor {
         stride_(static_cast<std::size_t>(options.integer("shuffle"))) {}
 
   std::vector<std::byte> compress(std::span<const Blob> blobs) override {
-    std::vector<std::byte> raw;
-    std::size_t total = 0;
-    for (const auto& blob : blobs) total += blob.data.size();
-    raw.reserve(total);
-    for (const auto& blob : blobs) raw.insert(raw.end(), blob.data.begin(), blob.data.end());
-    if (stride_ > 1) raw = byte_shuffle(raw, stride_);
-    return brotli_plugin::compress_stream(raw, settings_, [&] { return services_ && services_->cancelled(); });
+    return brotli_plugin::compress_stream(join_blobs(blobs, stride_), settings_,
+                                          [&] { return services_ && services_->cancelled(); });
   }
 
   void decompress(std::span<const std::byte> payload, std::span<const BlobShape> shapes,
                   std::span<const std::span<std::byte>> outputs) override {
-    // Not a vector: memory is touched only as far as the stream really decodes.
-    const std::size_t total = total_bytes(shapes), padded = shuffled_size(total, stride_);
-    const auto stream = std::make_unique_for_overwrite<std::byte[]>(padded);
-    brotli_plugin::decompress_stream(payload, {stream.get(), padded});
-    std::unique_ptr<std::byte[]> plain;
-    std::span<const std::byte> raw(stream.get(), padded);
-    if (stride_ > 1) {
-      plain = std::make_unique_for_overwrite<std::byte[]>(total);
-      byte_unshuffle(raw, stride_, {plain.get(), total});
-      raw = {plain.get(), total};
-    }
-    for (const auto& output : outputs) {
-      std::copy_n(raw.begin(), output.size(), output.begin());
-      raw = raw.subspan(output.size());
-    }
+    split_blobs(shapes, stride_, outputs,
+                [&](std::span<std::byte> output) { brotli_plugin::decompress_stream(payload, output); });
   }
 
   double expected_bytes(double raw_bytes, double entropy_bytes) const override {

@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/full.h>
 
 #include <algorithm>
 
@@ -12,10 +11,9 @@
 
 namespace gptq {
 
-Rows quantize_rows(const at::Tensor& weight, const Factor& factor, const Settings& settings) {
+Rows quantize_rows(const at::Tensor& weight, const at::Tensor& steps, const Factor& factor, const Settings& settings) {
   const auto rows = weight.size(0), columns = weight.size(1);
   const float top = static_cast<float>((1 << (settings.bits - 1)) - 1);
-  const auto steps = weight.abs().amax(1).clamp_min(1e-12).div(at::full({1}, top, weight.options()));
   auto values = weight.index_select(1, factor.order).t().contiguous();  // [C, R]
   auto errors = at::empty_like(values);
   auto codes = at::empty({columns, rows}, weight.options().dtype(at::kChar));

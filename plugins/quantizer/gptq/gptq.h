@@ -31,8 +31,8 @@ struct Rows {
   at::Tensor codes;  // int8 [R, C], columns in their own order
   at::Tensor steps;  // float32 [R]
 };
-// weight float32 [R, C] on the CPU.
-Rows quantize_rows(const at::Tensor& weight, const Factor& factor, const Settings& settings);
+// weight float32 [R, C] and steps float32 [R] on the CPU.
+Rows quantize_rows(const at::Tensor& weight, const at::Tensor& steps, const Factor& factor, const Settings& settings);
 
 // The inner kernel, without LibTorch. For `count` rows lying side by side (`values` is [columns, stride], column-major
 // rows: a column's values are contiguous): rounds column after column and spreads each error over the later columns of

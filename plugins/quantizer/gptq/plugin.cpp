@@ -3,6 +3,7 @@
 
 #include "caddie/error.h"
 #include "caddie/quantizer.h"
+#include "caddie/row_codes.h"
 #include "gptq.h"
 
 namespace {
@@ -17,6 +18,13 @@ constexpr OptionSpec kOptions[] = {
      "share of the Hessian's mean diagonal added to it; the next one is tried when a factorisation fails"},
     {"order", OptionType::text, "\"descending\"", nullptr, nullptr, "descending|natural",
      "columns by descending diagonal of the Hessian, or as they are"},
+    {"bfloat16", OptionType::boolean, "false", nullptr, nullptr, nullptr,
+     "round to bfloat16 before and after, as for weights that rest in bfloat16"},
+    kStepsOption,
+    kSigmasOption,
+    kClipsOption,
+    kRankOption,
+    kRankTypeOption,
 };
 
 class Gptq final : public Quantizer {
@@ -26,6 +34,10 @@ class Gptq final : public Quantizer {
     settings_.block = options.integer("block");
     settings_.damping = options.numbers("damping");
     settings_.descending = options.text("order") == "descending";
+    bfloat16_ = options.boolean("bfloat16");
+    steps_ = step_settings(options);
+    low_rank_ = options.integer("low_rank");
+    low_rank_int8_ = options.text("low_rank_dtype") == "int8";
     CADDIE_CHECK(!settings_.damping.empty(), ErrorKind::usage,
                  "'damping' is an empty list, at least one share is needed");
   }
@@ -37,26 +49,36 @@ class Gptq final : public Quantizer {
     CADDIE_CHECK(calibration != nullptr, ErrorKind::failed, "GPTQ was given no calibration for '", weights[0].name,
                  "'");
     const auto hessian = calibration->hessian().to(at::kCPU, at::kFloat).contiguous();
-    std::vector<at::Tensor> values;
-    for (const auto& weight : weights) values.push_back(checked(weight, hessian));
+    std::vector<at::Tensor> values, steps;
+    for (const auto& weight : weights) {
+      values.push_back(checked(weight, hessian));
+      if (bfloat16_) values.back() = values.back().to(at::kBFloat16).to(at::kFloat);
+      steps.push_back(row_steps(values.back(), settings_.bits, steps_));
+    }
     CADDIE_CHECK(hessian.isfinite().all().item<bool>(), ErrorKind::failed, "the calibration of '", weights[0].name,
                  "' is not finite: the model's activations overflow");
     const auto factor = gptq::factorize(hessian, settings_);
     if (!factor) return kept(weights, values);
-    const auto rows = gptq::quantize_rows(values.size() == 1 ? values[0] : at::cat(values), *factor, settings_);
+    const bool one = values.size() == 1;
+    const auto rows = gptq::quantize_rows(one ? values[0] : at::cat(values), one ? steps[0] : at::cat(steps), *factor,
+                                          settings_);
     std::vector<QuantizedTensor> results;
     std::int64_t first = 0;
     for (const auto& value : values) {
       const auto count = value.size(0);
       results.push_back({Encoding::row_codes, rows.codes.narrow(0, first, count), rows.steps.narrow(0, first, count),
-                         settings_.bits, false, concat("damping ", factor->damping)});
+                         settings_.bits, bfloat16_, concat("damping ", factor->damping)});
+      // Errors of a column matter as much as its inputs are large.
+      if (low_rank_ > 0) add_low_rank(results.back(), value, low_rank_, low_rank_int8_, hessian.diagonal());
       first += count;
     }
     return results;
   }
 
   ExpectedSize expected_size(std::int64_t rows, std::int64_t columns) const override {
-    return expected_row_codes(settings_.bits, rows, columns);
+    const auto codes = expected_row_codes(settings_.bits, rows, columns, steps_);
+    const auto extra = expected_low_rank(rows, columns, low_rank_, low_rank_int8_);
+    return {codes.raw_bytes + extra.raw_bytes, codes.entropy_bytes + extra.entropy_bytes};
   }
 
  private:
@@ -86,6 +108,10 @@ class Gptq final : public Quantizer {
 
   Services* services_;
   gptq::Settings settings_;
+  bool bfloat16_ = false;
+  StepSettings steps_;
+  std::int64_t low_rank_ = 0;
+  bool low_rank_int8_ = true;
 };
 
 }  // namespace

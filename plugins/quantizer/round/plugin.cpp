@@ -1,8 +1,8 @@
-// Round to nearest, one step a row from the row's largest magnitude (reference section 4). `int8`, `int6` and `int5`
-// are the same quantizer with other default bits.
+// Round to nearest, one step a row: from the row's largest magnitude (reference section 4), or by another rule; with a
+// low-rank residual if wanted. `int8`, `int6` and `int5` are the same quantizer with other default bits.
 #include "caddie/error.h"
-#include "caddie/ops.h"
 #include "caddie/quantizer.h"
+#include "caddie/row_codes.h"
 
 namespace {
 
@@ -24,14 +24,20 @@ constexpr OptionSpec kBfloat16 = {"bfloat16",
                                   nullptr,
                                   nullptr,
                                   "round to bfloat16 before and after, as for weights that rest in bfloat16"};
-constexpr OptionSpec kOptions8[] = {bits_option("8"), kBfloat16};
-constexpr OptionSpec kOptions6[] = {bits_option("6"), kBfloat16};
-constexpr OptionSpec kOptions5[] = {bits_option("5"), kBfloat16};
+#define ROUND_OPTIONS(bits) \
+  {bits_option(bits), kBfloat16, kStepsOption, kSigmasOption, kClipsOption, kRankOption, kRankTypeOption}
+constexpr OptionSpec kOptions8[] = ROUND_OPTIONS("8");
+constexpr OptionSpec kOptions6[] = ROUND_OPTIONS("6");
+constexpr OptionSpec kOptions5[] = ROUND_OPTIONS("5");
 
 class Round final : public Quantizer {
  public:
   Round(const Options& options, const QuantizerContext&)
-      : bits_(static_cast<int>(options.integer("bits"))), bfloat16_(options.boolean("bfloat16")) {}
+      : bits_(static_cast<int>(options.integer("bits"))),
+        bfloat16_(options.boolean("bfloat16")),
+        steps_(step_settings(options)),
+        low_rank_(options.integer("low_rank")),
+        low_rank_int8_(options.text("low_rank_dtype") == "int8") {}
 
   bool needs_calibration() const override { return false; }
 
@@ -43,19 +49,25 @@ class Round final : public Quantizer {
       CADDIE_CHECK(weight.value.isfinite().all().item<bool>(), ErrorKind::failed, "the weight '", weight.name,
                    "' is not finite");
       const auto value = bfloat16_ ? weight.value.to(at::kBFloat16).to(at::kFloat) : weight.value.to(at::kFloat);
-      auto [codes, steps] = ops::quantize_rows(value, bits_);
-      results.push_back({Encoding::row_codes, std::move(codes), std::move(steps), bits_, bfloat16_, {}});
+      const auto steps = row_steps(value, bits_, steps_);
+      results.push_back({Encoding::row_codes, round_rows(value, steps, bits_), steps, bits_, bfloat16_, {}});
+      add_low_rank(results.back(), value, low_rank_, low_rank_int8_);
     }
     return results;
   }
 
   ExpectedSize expected_size(std::int64_t rows, std::int64_t columns) const override {
-    return expected_row_codes(bits_, rows, columns);
+    const auto codes = expected_row_codes(bits_, rows, columns, steps_);
+    const auto extra = expected_low_rank(rows, columns, low_rank_, low_rank_int8_);
+    return {codes.raw_bytes + extra.raw_bytes, codes.entropy_bytes + extra.entropy_bytes};
   }
 
  private:
   int bits_;
   bool bfloat16_;
+  StepSettings steps_;
+  std::int64_t low_rank_;
+  bool low_rank_int8_;
 };
 
 }  // namespace

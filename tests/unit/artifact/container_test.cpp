@@ -38,6 +38,26 @@ std::vector<StoredTensor> mixed_tensors() {
   return tensors;
 }
 
+// Groups of steps, low-rank parts of both kinds.
+std::vector<StoredTensor> extended_tensors() {
+  std::vector<StoredTensor> tensors;
+  for (int layer = 0; layer < 2; ++layer) {
+    const auto block = "blocks." + std::to_string(layer) + ".";
+    auto grouped = coded(block + "grouped.weight", 6, 10, 2);
+    grouped.data.steps = at::randn({6, 4}).abs().to(at::kHalf);  // groups of 3, 3, 3 and 1 columns
+    tensors.push_back(grouped);
+    auto halves = coded(block + "halves.weight", 6, 10, 5);
+    halves.data.low_rank = {at::randn({2, 6}).to(at::kHalf), at::randn({2, 10}).to(at::kHalf), {}, {}};
+    tensors.push_back(halves);
+    auto codes = coded(block + "codes.weight", 6, 10, 6);
+    codes.data.low_rank = {at::full({1, 6}, 3, at::kChar), at::full({1, 10}, -7, at::kChar),
+                           at::randn({1}).to(at::kHalf), at::randn({1}).to(at::kHalf)};
+    tensors.push_back(codes);
+  }
+  tensors.push_back(coded("plain.weight", 3, 4, 5));
+  return tensors;
+}
+
 std::vector<std::byte> encode(const std::vector<StoredTensor>& tensors,
                               const Json& about = {{"model", {{"use", "x"}}}}) {
   XorCompressor compressor;
@@ -108,6 +128,34 @@ TEST_CASE("an artifact gives back every tensor, whatever its encoding") {
     if (tensor.data.encoding == Encoding::row_codes) CHECK(at::equal(back.data.steps, tensor.data.steps));
   }
   CHECK(weights_hash(decoded_weights(artifact)) == weights_hash(decode(tensors)));
+}
+
+TEST_CASE("steps of groups and low-rank parts come back, and every damage to them is refused") {
+  const auto tensors = extended_tensors();
+  const auto file = encode(tensors);
+  const auto artifact = decode_artifact(file, xor_factory());
+  REQUIRE(artifact.tensors.size() == tensors.size());
+  std::map<std::string, const StoredTensor*> found;
+  for (const auto& tensor : artifact.tensors) found[tensor.name] = &tensor;
+  for (const auto& tensor : tensors)
+    for (const Part part : kParts) {
+      INFO(tensor.name << " " << part_name(part));
+      const auto &back = part_of(found.at(tensor.name)->data, part), &given = part_of(tensor.data, part);
+      REQUIRE(back.defined() == given.defined());
+      if (given.defined()) CHECK(at::equal(back, given));
+    }
+  CHECK(weights_hash(decoded_weights(artifact)) == weights_hash(decode(tensors)));
+  for (std::size_t at = 0; at < file.size(); ++at) {
+    auto damaged = file;
+    damaged[at] ^= std::byte{1};
+    if (refusal(damaged).empty()) FAIL("a flipped bit in byte " << at << " went unnoticed");
+  }
+  auto bad = tensors;
+  bad[0].data.steps = at::randn({6, 7}).to(at::kHalf);  // 10 columns in groups of 2: 5, not 7
+  CHECK_THROWS_WITH(encode(bad), Catch::Contains("7 steps for 10 columns"));
+  bad = tensors;
+  bad[1].data.low_rank.right = at::randn({2, 9}).to(at::kHalf);
+  CHECK_THROWS_WITH(encode(bad), Catch::Contains("low-rank part"));
 }
 
 TEST_CASE("the same tensors give the same bytes, and the content's hash does not depend on the compressor") {
@@ -236,7 +284,11 @@ TEST_CASE("hostile headers are refused before anything is allocated") {
   SECTION("unknown types, roles and bits") {
     CHECK_THAT(refusal(handmade(record(1 | 7 << 5, "w", {0}), 0)), Catch::Contains("unknown type"));
     CHECK_THAT(refusal(handmade(record(1 | 3 << 3 | 4 << 5, "w", {0}), 0)), Catch::Contains("unknown role"));
-    CHECK_THAT(refusal(handmade(record(7 << 5, "w", {2, 1, 1}), 0)), Catch::Contains("codes of 9 bits"));
+    CHECK_THAT(refusal(handmade(record(7 << 5, "w", {2, 1, 1, 7, 1, 1}), 0)),
+               Catch::Contains("codes of an unknown kind (7)"));
+    CHECK_THAT(refusal(handmade(record(7 << 5, "w", {2, 1, 1, 3, 1, 0}), 0)), Catch::Contains("of 1 columns with 1"));
+    CHECK_THAT(refusal(handmade(record(7 << 5, "w", {2, 1, 5, 3, 4, 0}), 0)), Catch::Contains("with 4 steps a row"));
+    CHECK_THAT(refusal(handmade(record(7 << 5, "w", {2, 1, 5, 3, 1, 70000}), 0)), Catch::Contains("a rank"));
     CHECK_THAT(refusal(handmade(record(codes, "w", {1, 4}), 0)), Catch::Contains("codes of 1 dimensions"));
     CHECK_THAT(refusal(handmade(record(f32, "w", {9}), 0)), Catch::Contains("dimensions"));
   }

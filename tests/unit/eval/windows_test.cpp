@@ -63,3 +63,23 @@ TEST_CASE("a window belongs to the chunk in which its scored part starts") {
   const auto few = assign_chunks(windows, 8, 2);
   CHECK(few[1].count == 3);
 }
+
+TEST_CASE("chunks of documents: none is longer than asked for, and none reaches over a document's end") {
+  const std::vector<std::int64_t> documents = {0, 5, 5, 25, 47, 60, 99};
+  CHECK(document_chunks(60, 10, documents) == std::vector<std::int64_t>{0, 5, 15, 25, 35, 45, 47, 57});
+  CHECK(document_chunks(7, 10, {}) == std::vector<std::int64_t>{0});
+  CHECK(document_chunks(0, 10, documents).empty());
+  CHECK_THROWS_AS(document_chunks(7, 0, {}), caddie::Error);
+}
+
+TEST_CASE("windows belong to the chunk in which their scored part begins, wherever chunks begin") {
+  const auto windows = sliding_windows(40, 8, 4);  // scored from 0 8 12 16 ... 36
+  const std::vector<std::int64_t> starts = {0, 9, 11, 30};
+  const auto chunks = assign_chunks(windows, starts);
+  REQUIRE(chunks.size() == 4);
+  CHECK(chunks[0].count == 2);
+  CHECK(chunks[1].count == 0);
+  CHECK(chunks[2].first == 2);
+  CHECK(chunks[2].count == 5);  // 12 16 20 24 28
+  CHECK(chunks[3].count == 2);  // 32 36
+}

@@ -16,6 +16,10 @@ struct ExpectedSize {
 // top = 2^(bits-1) - 1, rounded to the nearest code. Codes of all rows are one distribution. The columns' standard
 // deviations are log-normal with the coefficient of variation `column_spread`: large columns make the maximum.
 CADDIE_API double absmax_code_bits(int bits, std::int64_t columns, double column_spread = 0);
+// The same for a step that is fixed in units of the standard deviation: codes beyond top are cut off.
+CADDIE_API double gaussian_code_bits(int bits, double step);
+// Bytes of that many row codes at a known entropy a code, with their float16 steps.
+CADDIE_API ExpectedSize expected_codes(double bits_a_code, std::int64_t rows, std::int64_t columns, std::int64_t steps);
 // One int8 code an element and one float16 step a row. Matrices that are wider than high come out of training with columns
 // of unequal size (Muon makes the rows of its updates equal, not their columns), high ones with nearly equal columns.
 CADDIE_API ExpectedSize expected_row_codes(int bits, std::int64_t rows, std::int64_t columns);

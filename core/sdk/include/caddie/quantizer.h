@@ -15,18 +15,31 @@
 namespace caddie {
 
 // How a tensor is stored, and decoded by core/artifact:
-//   row_codes: value[r, c] = float(code[r, c]) * float(step[r])
+//   row_codes: value[r, c] = float(code[r, c]) * float(step[r]), or step[r, c / width] where each row has several steps
 //   plain: `codes` holds the values themselves in float16, bfloat16 or float32.
 enum class Encoding { row_codes, plain };
+
+// An optional correction of rank k, added to the decoded codes: left^T right (LQER, arXiv 2402.02446).
+struct LowRank {
+  at::Tensor left, right;              // [k, R] and [k, C], both float16 or both int8 codes; undefined: none
+  at::Tensor left_steps, right_steps;  // of int8 codes: float16 or float32 [k]
+};
 
 struct QuantizedTensor {
   Encoding encoding;
   at::Tensor codes;             // row_codes: int8 [R, C]; plain: the values, any shape
-  at::Tensor steps;             // row_codes: float16 or float32 [R]; plain: undefined
+  // row_codes: float16 or float32 [R], or [R, G] with G groups of width = ceil(C / G) columns, the last one narrower
+  // if need be, none empty (G = ceil(C / width)); plain: undefined
+  at::Tensor steps;
   int bits = 0;                 // of the codes, for reports; 0 for plain
   bool round_bfloat16 = false;  // decoded values are rounded to bfloat16 (a bf16 embedding, reference section 4)
   std::string note;             // what the person should know: "damping 0.1", "kept: no damping worked"
+  LowRank low_rank = {};        // row_codes only
 };
+
+// Float32 values on the codes' device, with the steps as they are (core/artifact decodes with float16 ones). Products and
+// sums are rounded one by one, so that every machine gives the same bits.
+CADDIE_API at::Tensor decoded_value(const QuantizedTensor& tensor);
 
 // Second moments of a linear map's inputs, shared by all weights that have this input.
 class CADDIE_API Calibration {

@@ -20,6 +20,7 @@ struct ScoredChunk {
   std::int64_t count;      // chunks in all
   at::Tensor inputs;       // int64 [sequences, sequence]: the chunk's own whole sequences, in order (this rank's part)
   at::Tensor targets;      // the same, one token later
+  bool ends_document = false;  // the text behind the chunk begins another document
 };
 
 // The only way to change the model that scores. Gradients are averaged over the ranks before they are returned.
@@ -41,8 +42,12 @@ class CADDIE_API TttStrategy {
   virtual ~TttStrategy();
   // Whether the host should score chunk by chunk at all; false: plain sliding evaluation is the result.
   virtual bool adapts() const = 0;
-  // Learns from a scored chunk; not called for the last one. State (momentum) lives on from chunk to chunk.
+  // Learns from a scored chunk; not called for the last one. State (momentum) lives on from chunk to chunk. A strategy
+  // that asks the learner for no gradient has not learned from the chunk, and the record says so.
   virtual void adapt(const ScoredChunk& chunk, Learner& learner) = 0;
+  // The last chunk that was scored ended its document: what is scored next belongs to another one. Called after adapt()
+  // of that chunk. Strategies that keep what they learned do nothing, which is the default.
+  virtual void end_document(Learner& learner);
   // The rate used for a chunk, for the record (0: nothing was trained).
   virtual double rate(std::int64_t chunk, std::int64_t count) const = 0;
 };
