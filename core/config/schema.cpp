@@ -39,6 +39,7 @@ constexpr KeySpec kKeys[] = {
   {"train.sequence",                  integer,   required,    "1",   "1048576", none,             "tokens of a sequence"},
   {"train.tokens_per_step",           integer,   required,    "1",   "1000000000", none,          "tokens of a step, over all ranks"},
   {"train.micro_batches",             integer,   "1",         "1",   "1000000", none,             "parts of a step that are computed one after the other, over all ranks"},
+  {"train.weights",                   path,      "null",      none,  none,  none,                 "a safetensors file of weights to take in place of training; null: train"},
   {"train.warmup_steps",              integer,   "0",         "0",   "1000000", none,             "steps before the first one, undone exactly"},
   {"train.gradient_clip",             number,    "0",         "0",   none,  none,                 "largest gradient norm; 0: no limit"},
   {"train.stop",                      section,   required,    none,  none,  none,                 "when training ends: whichever comes first"},

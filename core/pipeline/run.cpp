@@ -159,7 +159,7 @@ class Runner {
     std::error_code ignored_code;
     fs::remove_all(folder_.checkpoints(), ignored_code);  // the result is safe
     Json facts = train_.outputs;
-    result_["metrics"]["train_loss"] = facts.at("train_loss");
+    if (facts.contains("train_loss")) result_["metrics"]["train_loss"] = facts["train_loss"];  // not if imported
     for (const char* name : {"weights_hash", "last_hash", "train_loss", "swa_count"}) facts.erase(name);
     if (last_hit_) facts.erase("resumed_from_step");
     result_["train"] = facts;

@@ -39,6 +39,12 @@ StageKey data_stage_key(const Session& session) {
 
 StageKey train_stage_key(const Session& session, const Json& data_identity) {
   Json train = session.section("train");
+  if (!train.at("weights").is_null())  // nothing is trained: the file is all there is
+    return {"train", {{"weights", sha256_file(train.at("weights").get<std::string>())},
+                      {"model", model_key(session)},
+                      {"data", data_identity},
+                      {"core", session.numeric_key().at("core")}}};
+  train.erase("weights");
   train.erase("checkpoint");  // when checkpoints are written changes no weight
   return {"train", {{"data", data_identity},
                     {"train", train},
@@ -97,7 +103,7 @@ std::vector<ScoreMode> score_modes(const Session& session, const Json& data_iden
     modes.push_back({metric, weights, sliding, {"evaluate", ingredients}});
   };
   if (!section.at("flat").is_null()) {
-    add("last_step_bpb", "last", train_outputs.at("last_hash"), false);
+    if (train_outputs.contains("last_hash")) add("last_step_bpb", "last", train_outputs.at("last_hash"), false);
     add("val_bpb", "weights", train_outputs.at("weights_hash"), false);
     if (artifact) add("roundtrip_bpb", "decoded", decoded_hash, false);
   }

@@ -12,6 +12,7 @@
 #include "core/data/pull/pull.h"
 #include "core/data/source.h"
 #include "core/pipeline/stages.h"
+#include "core/pipeline/weights_files.h"
 #include "core/train/train.h"
 
 namespace caddie::pipeline {
@@ -110,8 +111,20 @@ Json compute_data(const Session& session, const fs::path& folder) {
   return {{"identity", data.identity}, {"baselines", baselines}};
 }
 
+namespace {
+// Weights that were trained elsewhere: checked, and kept as if they had been trained here.
+Json take_weights(const Session& session, const data::DataSet& data, const fs::path& file, const fs::path& folder) {
+  const auto model = session.create_model(data.vocabulary, at::kCPU);
+  const artifact::NamedWeights weights = read_model_weights(*model, file);
+  write_safetensors(folder / "weights.safetensors", weights);
+  return {{"steps", 0}, {"imported_from", file.string()}, {"weights_hash", artifact::weights_hash(weights)}};
+}
+}  // namespace
+
 Json compute_train(const Session& session, const data::DataSet& data, const fs::path& folder, const RunFolder& run,
                    const std::string& key) {
+  if (const Json& file = session.section("train").at("weights"); !file.is_null())
+    return take_weights(session, data, file.get<std::string>(), folder);
   // Without a checkpoint to go on from, metrics of an attempt before are of no use.
   if (!fs::exists(run.checkpoints() / "latest.json")) keep_metrics_up_to(run.metrics(), 0);
   const train::TrainResult result = train_with(

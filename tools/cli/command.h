@@ -49,6 +49,7 @@ void add_config_commands(Command& root);    // config check|show|diff|schema cli
 void add_plugin_commands(Command& root);    // plugin list|info|check|new    cli/plugin.cpp
 void add_data_commands(Command& root);      // data ..., tokenizer ...       cli/data.cpp
 void add_artifact_commands(Command& root);  // artifact info|verify|decode   cli/artifact.cpp
+void add_weights_commands(Command& root);    // weights export|import        cli/weights.cpp
 void add_eval_commands(Command& root);      // eval, sample                  cli/eval.cpp
 void add_runs_commands(Command& root);      // runs list|show                cli/runs.cpp
 void add_report_commands(Command& root);    // report, export               cli/report.cpp

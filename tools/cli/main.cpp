@@ -39,6 +39,7 @@ void add_commands(Command& root) {
   add_plugin_commands(root);
   add_data_commands(root);
   add_artifact_commands(root);
+  add_weights_commands(root);
   add_eval_commands(root);
   add_runs_commands(root);
   add_report_commands(root);

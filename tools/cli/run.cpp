@@ -20,7 +20,7 @@ namespace {
 struct RunArguments {
   std::string manifest;
   std::vector<std::string> overrides;
-  std::string from, until, resume, seeds, profile;
+  std::string from, until, resume, seeds, profile, weights;
   bool no_cache = false, offline = false;
   RankArguments ranks;
 };
@@ -85,6 +85,7 @@ int run_here(const Globals& globals, const RunArguments& arguments, Group* group
   const Profile profile(group == nullptr || group->rank() == 0 ? arguments : RunArguments{});
   std::vector<std::string> given = arguments.overrides;
   for (const std::string& more : rank_overrides(arguments.ranks)) given.push_back(more);
+  if (!arguments.weights.empty()) given.push_back("train.weights=" + arguments.weights);
   if (arguments.seeds.empty()) {
     run_once(globals, arguments, given, group);
     return 0;
@@ -157,6 +158,7 @@ void add_run_commands(Command& root) {
   run.flag("--no-cache", arguments->no_cache, "Compute every stage");
   run.flag("--offline", arguments->offline, "No download: a dataset that is not on this machine is exit 6");
   run.option("--resume", arguments->resume, "Go on with a run that was interrupted (its id or folder)");
+  run.option("--weights", arguments->weights, "A safetensors file of weights in place of training (train.weights)");
   run.option("--profile", arguments->profile, "Write a trace of where the time goes, for Perfetto or chrome://tracing");
   add_rank_options(run, arguments->ranks);
   run.run([arguments](const Globals& globals) { return run_command(globals, *arguments); });

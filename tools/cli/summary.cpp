@@ -57,8 +57,10 @@ std::string shown_path(const std::string& path) {
 
 std::string run_summary(const Json& result, const Json& more, const std::string& manifest) {
   std::string text;
-  if (result.contains("train")) {
-    const Json& train = result["train"];
+  if (const Json train = result.value("train", Json::object()); train.contains("imported_from")) {
+    text += "\n" + log::styled("Weights", "1") + "\n" +
+            table({{"trained elsewhere, from", train["imported_from"].get<std::string>()}});
+  } else if (result.contains("train")) {
     text += "\n" + log::styled("Training", "1") + "\n" +
             table({{"steps", with_commas(train.at("steps"))},
                    {"milliseconds a step, median", fixed(train.at("step_ms_median").get<double>(), 1)},
