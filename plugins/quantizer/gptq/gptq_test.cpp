@@ -178,3 +178,42 @@ TEST_CASE("zero rows stay zero, numbers that are not finite are refused by name"
   CHECK_THROWS_WITH(quantize(at::randn({5, 16}), hessian.div(0)), Catch::Contains("not finite"));
   CHECK_THROWS_WITH(quantize(at::randn({5, 17}), hessian), Catch::Contains("Hessian of 'w'"));
 }
+
+TEST_CASE("other rules for the steps change the steps alone, and errors are fed back as before") {
+  at::manual_seed(9);
+  const auto weight = at::randn({24, 80}), hessian = make_hessian(80, 400);
+  for (const Json& options : {Json{{"steps", "sdclip"}, {"sigmas", 8}}, Json{{"steps", "clip_search"}},
+                              Json{{"steps", "tensor"}, {"sigmas", 9}}}) {
+    INFO(options.dump());
+    const auto q = quantize(weight, hessian, options);
+    Json rounding = options;
+    rounding["use"] = "round";
+    rounding["bits"] = 5;
+    static const Catalogue catalogue({CADDIE_PLUGIN_DIR});
+    const Weight weights[] = {{"w", weight}};
+    const auto plain = catalogue.create_quantizer(rounding, QuantizerContext{nullptr})->quantize(weights, nullptr)[0];
+    CHECK(at::equal(q.steps, plain.steps));
+    CHECK(objective(decoded(q).sub(weight), hessian) < 0.8 * objective(decoded(plain).sub(weight), hessian));
+  }
+}
+
+TEST_CASE("the low-rank part counts errors by the size of the inputs") {
+  at::manual_seed(10);
+  const auto weight = at::randn({40, 60}), hessian = make_hessian(60, 300);
+  const double without = objective(decoded_value(quantize(weight, hessian, {{"bits", 3}})).sub(weight), hessian);
+  const auto with = quantize(weight, hessian, {{"bits", 3}, {"low_rank", 6}, {"low_rank_dtype", "float16"}});
+  CHECK(at::equal(with.codes, quantize(weight, hessian, {{"bits", 3}}).codes));
+  const auto error = decoded_value(with).sub(weight), plain = decoded(with).sub(weight);
+  // Of what it minimises, the diagonal's share, it takes away at least what the mean of its directions would.
+  const auto diagonal = at::diag(hessian.diagonal());
+  CHECK(objective(error, diagonal) < 0.8 * objective(plain, diagonal));
+  CHECK(objective(error, hessian) < without * 1.05);
+}
+
+TEST_CASE("with bfloat16 the weight is rounded first, and the decoded value says so") {
+  at::manual_seed(11);
+  const auto weight = at::randn({8, 24}), hessian = make_hessian(24, 90);
+  const auto q = quantize(weight, hessian, {{"bfloat16", true}, {"bits", 8}});
+  CHECK(q.round_bfloat16);
+  CHECK(at::equal(q.codes, quantize(weight.to(at::kBFloat16).to(at::kFloat), hessian, {{"bits", 8}}).codes));
+}

@@ -23,7 +23,7 @@ namespace {
 using caddie::OptionType;
 
 constexpr caddie::OptionSpec kSpecs[] = {
-    {"match", OptionType::text, "\"matrix, embedding\"", nullptr, nullptr, nullptr,
+    {"adapt", OptionType::text, "\"matrix, embedding\"", nullptr, nullptr, nullptr,
      "matrices that get adapters: roles, groups or name patterns with commas between them"},
     {"rank", OptionType::integer, "8", "1", "1024", nullptr, "of an adapter"},
     {"alpha", OptionType::number, "null", "0", nullptr, nullptr, "adapters count alpha / rank times; null: once"},
@@ -70,7 +70,7 @@ const std::span<const caddie::OptionSpec> kOptions = kSpecs;
 
 Lora::Lora(const caddie::Options& options, const caddie::TttContext& context)
     : services_(context.services),
-      match_(options.text("match")),
+      match_(options.text("adapt")),
       rank_(options.integer("rank")),
       epochs_(options.integer("epochs")),
       batch_(options.integer("batch")),
@@ -100,7 +100,7 @@ void Lora::prepare(caddie::Learner& learner) {
     for (int k = 0; k < 4; ++k) adapter.moments[k] = at::zeros_like(k < 2 ? adapter.down : adapter.up);
     adapters_.push_back(std::move(adapter));
   }
-  CADDIE_CHECK(!adapters_.empty(), caddie::ErrorKind::usage, "'match' is '", match_,
+  CADDIE_CHECK(!adapters_.empty(), caddie::ErrorKind::usage, "'adapt' is '", match_,
                "', which matches no matrix that may be adapted (accepted: roles, groups of the model, name patterns)");
 }
 

@@ -17,7 +17,7 @@ namespace {
 
 Options options(const std::map<std::string, Options::Value>& changes = {}) {
   std::map<std::string, Options::Value> values{
-      {"match", std::string("matrix")}, {"rank", std::int64_t{2}}, {"alpha", 6.0}, {"learning_rate", 0.05},
+      {"adapt", std::string("matrix")}, {"rank", std::int64_t{2}}, {"alpha", 6.0}, {"learning_rate", 0.05},
       {"epochs", std::int64_t{1}}, {"batch", std::int64_t{4}}, {"beta1", 0.0}, {"beta2", 0.999},
       {"weight_decay", 0.0}, {"clip", 0.0}, {"reset", std::string("document")}, {"schedule", std::string("constant")}};
   for (const auto& [key, value] : changes) values[key] = value;
@@ -85,7 +85,7 @@ TEST_CASE("the first step moves B alone, by the rate, along the sign of its grad
 
 TEST_CASE("several steps are those of adapters written out") {
   // Rank 1 and one matrix: A and B by hand, in double, from A's start, which the first step's move tells.
-  lora::Lora strategy(options({{"rank", std::int64_t{1}}, {"alpha", 2.0}, {"match", std::string("mlp")}}), {nullptr});
+  lora::Lora strategy(options({{"rank", std::int64_t{1}}, {"alpha", 2.0}, {"adapt", std::string("mlp")}}), {nullptr});
   Distance learner;
   const auto base = learner.before[1].to(at::kDouble), target = learner.targets[1].to(at::kDouble);
   Random random(1, "low-rank adapter of blocks.0.up.weight");
@@ -140,6 +140,6 @@ TEST_CASE("what is moved has the adapters' rank, and no matrix at all is refused
   const double determinant =
       minor[0].dot(minor[1].roll(-1).mul(minor[2].roll(-2)).sub(minor[1].roll(-2).mul(minor[2].roll(-1)))).item<double>();
   CHECK(std::abs(determinant) < 1e-6 * std::pow(gram.trace().item<double>(), 3));
-  lora::Lora nothing(options({{"match", std::string("embedding")}}), {nullptr});
+  lora::Lora nothing(options({{"adapt", std::string("embedding")}}), {nullptr});
   CHECK_THROWS_WITH(nothing.adapt(chunk(0), learner), Catch::Contains("matches no matrix"));
 }

@@ -228,3 +228,32 @@ TEST_CASE("weights are loaded whole or refused by name") {
   CHECK(at::equal(model.parameters()[5].tensor, other.parameters()[5].tensor));
   CHECK(model.prepared == 1);
 }
+
+TEST_CASE("in sequence, a layer's inputs are those that quantized layers before it make, and the model is left as it was") {
+  const auto run = [](bool sequential, FakeModel& model, std::map<std::string, std::shared_ptr<FakeQuantizer>>& quantizers) {
+    auto chosen = settings(0, {{{"match", "matrix"}, {"use", "calibrated"}}, {{"match", "embedding"}, {"use", "plain"}}});
+    chosen.calibrate.sequential = sequential;
+    return quantize_model(
+        model, chosen,
+        [&](const Json& entry) {
+          return quantizers[entry["match"]] = std::make_shared<FakeQuantizer>(entry["use"] == "calibrated");
+        },
+        [] { return std::vector<at::Tensor>{random_tokens(FakeModel::kVocabulary, 2, 12, Random(1, "t"), at::kCPU)}; });
+  };
+  at::manual_seed(3);
+  FakeModel model;
+  std::vector<at::Tensor> before;
+  for (const auto& parameter : model.parameters()) before.push_back(parameter.tensor.clone());
+  std::map<std::string, std::shared_ptr<FakeQuantizer>> at_once, in_sequence;
+  const auto first = run(false, model, at_once), second = run(true, model, in_sequence);
+  for (std::size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i], model.parameters()[i].tensor));
+  REQUIRE(second.tensors.size() == first.tensors.size());
+  // The embedding is quantized without calibration, so it comes first, and the layer's inputs are made with it.
+  const auto embedding = decode(second.tensors[0].data);
+  CHECK_FALSE(at::equal(embedding, before[0]));
+  const auto tokens = random_tokens(FakeModel::kVocabulary, 2, 12, Random(1, "t"), at::kCPU).narrow(1, 0, 11);
+  const auto x = embedding.index_select(0, tokens.reshape({-1}));
+  CHECK(at::allclose(in_sequence.at("matrix")->hessians[0], x.t().mm(x), 1e-4, 1e-4));
+  CHECK_FALSE(at::allclose(at_once.at("matrix")->hessians[0], x.t().mm(x), 1e-4, 1e-4));
+  CHECK(in_sequence.at("matrix")->calls == at_once.at("matrix")->calls);
+}
