@@ -73,7 +73,10 @@ Settings Settings::from_json(const Json& section, std::int64_t sequence) {
   settings.sequence = sequence;
   settings.flat = section.contains("flat") && !section.at("flat").is_null();
   settings.sliding = section.contains("sliding") && !section.at("sliding").is_null();
-  if (settings.sliding) settings.stride = section.at("sliding").value("stride", settings.stride);
+  if (settings.sliding)
+    settings.stride = section.at("sliding").value("stride", settings.stride);
+  else
+    settings.stride = std::min(settings.stride, sequence);  // of test-time training alone
   if (section.contains("tokens") && section.at("tokens").is_number()) {
     settings.limit = section.at("tokens").get<std::int64_t>();
   }

@@ -63,6 +63,8 @@ Blob blob(std::int64_t rows, std::int64_t columns, const Bytes& data, ElementTyp
   return {{"w.codes", type, rows, columns}, data};
 }
 
+Bytes compressed(Compressor& compressor, const Blob& one) { return compressor.compress(std::span(&one, 1)); }
+
 Bytes back(Compressor& compressor, const Bytes& payload, const Blob& one) {
   Bytes result(one.data.size());
   const std::span<std::byte> outputs[] = {result};
@@ -77,11 +79,11 @@ TEST_CASE("codes of any size come back, the extremes too") {
   for (const double deviation : {0.1, 1.0, 4.5, 40.0, 300.0}) {
     const auto codes = normal_codes(37, 53, deviation, 0.5, 127, "any");
     INFO("deviation " << deviation);
-    CHECK((back(*compressor, compressor->compress(std::span(std::array{blob(37, 53, codes)})), blob(37, 53, codes)) == codes));
+    CHECK((back(*compressor, compressed(*compressor, blob(37, 53, codes)), blob(37, 53, codes)) == codes));
   }
   Bytes extremes;
   for (int i = 0; i < 4000; ++i) extremes.push_back(static_cast<std::byte>(i % 7 == 0 ? -128 : i % 3 == 0 ? 127 : 0));
-  CHECK((back(*compressor, compressor->compress(std::span(std::array{blob(40, 100, extremes)})), blob(40, 100, extremes)) ==
+  CHECK((back(*compressor, compressed(*compressor, blob(40, 100, extremes)), blob(40, 100, extremes)) ==
          extremes));
 }
 
@@ -123,7 +125,7 @@ TEST_CASE("the stream is the same on every machine and for any number of threads
   const auto payload = make(small)->compress(blobs);
   CHECK((payload == make(small, 8)->compress(blobs)));
   // Change the version of the component's behaviour with this number.
-  CHECK(sha256(std::span<const std::byte>(payload)).substr(0, 16) == "@HASH@");
+  CHECK(sha256(std::span<const std::byte>(payload)).substr(0, 16) == "1d7a1d7abfe764cf");
 }
 
 TEST_CASE("a short stream for a large matrix is an error at once, and damage does not stay unseen") {

@@ -11,7 +11,7 @@ namespace {
 using namespace caddie;
 
 constexpr OptionSpec kOptions[] = {
-    {"segment_bytes", OptionType::integer, "4194304", "1", "1073741824", nullptr,
+    {"segment_bytes", OptionType::integer, "1048576", "1", "1073741824", nullptr,
      "codes that are decoded one after the other; less decodes faster on many cores and is a little larger"},
 };
 

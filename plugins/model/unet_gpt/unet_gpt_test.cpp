@@ -140,7 +140,7 @@ TEST_CASE("generation with the cache equals full recomputation, token by token")
   CHECK(largest_difference(pieces->feed(sequence.narrow(1, 8, 12)), logits) < tolerance);
 }
 
-TEST_CASE("every matrix is observed once, queries, keys and values together") {
+TEST_CASE("every matrix and the tied head are observed once, queries, keys and values together") {
   const auto made = make(kSmall);
   randomize(made);
   made.model->prepare(false);
@@ -161,6 +161,10 @@ TEST_CASE("every matrix is observed once, queries, keys and values together") {
   }
   CHECK(recorder.calls[0] == std::vector<std::string>{"blocks.0.attention.query.weight", "blocks.0.attention.key.weight",
                                                       "blocks.0.attention.value.weight"});
+  // The head's inputs: times the embedding, capped, they are the logits.
+  const auto logits = recorder.inputs.back().matmul(made.parameter("embedding.weight").detach().t());
+  const double cap = 30;
+  CHECK(largest_difference(logits.div(cap).tanh().mul(cap), made.model->logits(tokens_of(2, 10)).reshape({20, -1})) < 1e-4);
 }
 
 TEST_CASE("fake quantization computes with rounded weights and passes gradients straight through") {

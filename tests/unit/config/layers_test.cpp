@@ -141,7 +141,7 @@ TEST_CASE("A change of use drops what the new plugin does not have, and says so"
         concat("quantize.tensors[0]: 'damping' (", base, ":21) is dropped, quantizer 'round' does not have it"));
 
   m = load(folder.write("none.yaml", "extends: base.yaml\nttt: {use: none}\n"));
-  CHECK(m.resolved["ttt"] == Json({{"use", "none"}, {"chunk", 4096}, {"freeze", Json::array()}}));
+  CHECK(m.resolved["ttt"] == Json({{"use", "none"}, {"chunk", 4096}, {"documents", false}, {"freeze", Json::array()}}));
   CHECK(m.notes.size() == 1);
 
   // What is set together with the new plugin, or after it, is meant for it.

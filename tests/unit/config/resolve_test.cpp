@@ -37,13 +37,13 @@ TEST_CASE("A manifest resolves with its defaults") {
       "nesterov": true})"));
   CHECK(r["optimizers"][1]["clip"].is_null());
   CHECK(r["quantize"]["calibrate"] == Json::parse(R"({"source": "self", "sequences": 4, "length": 512,
-      "temperature": 1.0, "batch": 1})"));
+      "temperature": 1.0, "batch": 1, "sequential": false})"));
   CHECK(r["quantize"]["keep_float_elements"] == 65536);
   CHECK(r["quantize"]["requantize"] == false);
   CHECK(r["quantize"]["tensors"][1] == Json({{"match", "embedding"}, {"use", "int8"}}));
-  CHECK(r["compress"] == Json({{"use", "brotli"}, {"quality", 9}}));
+  CHECK(r["compress"] == Json({{"use", "brotli"}, {"quality", 9}, {"transpose", false}, {"sort_rows", "none"}}));
   CHECK(r["evaluate"] == Json::parse(R"({"flat": {}, "sliding": {"stride": 16}, "tokens": "all", "batch_tokens": 0})"));
-  CHECK(r["ttt"] == Json::parse(R"({"use": "sgd", "chunk": 4096, "freeze": [], "epochs": 3, "learning_rate": 0.003})"));
+  CHECK(r["ttt"] == Json::parse(R"({"use": "sgd", "chunk": 4096, "documents": false, "freeze": [], "epochs": 3, "learning_rate": 0.003})"));
   CHECK(r["budgets"]["evaluate_seconds"].is_null());
   CHECK(manifest.notes.empty());
   CHECK(manifest.text == kValid);
