@@ -94,6 +94,7 @@ train::TrainResult train_with(const Session& session, const data::DataSet& data,
 }  // namespace
 
 void train_along(const Session& session, const data::DataSet& data, const fs::path& checkpoints, const std::string& key) {
+  if (!session.section("train").at("weights").is_null()) return;  // rank 0 takes the file
   train_with(session, data, checkpoints, key, {}, {});
 }
 
