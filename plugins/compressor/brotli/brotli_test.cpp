@@ -141,3 +141,40 @@ TEST_CASE("a compression that was cancelled ends") {
     CHECK(error.kind() == ErrorKind::interrupted);
   }
 }
+
+TEST_CASE("parts join to one standard stream, the same for any number of threads, and cost next to nothing") {
+  struct Threads final : Services {
+    explicit Threads(int count) : count(count) {}
+    void log(LogLevel, std::string_view) override {}
+    bool cancelled() const override { return false; }
+    int threads() const override { return count; }
+    int count;
+  };
+  const Catalogue catalogue({CADDIE_PLUGIN_DIR});
+  const auto data = codes(300'000);
+  const auto blobs = as_blobs(data);
+  const auto compress = [&](int part, int threads) {
+    Threads services(threads);
+    return catalogue
+        .create_compressor({{"use", "brotli"}, {"quality", 9}, {"part", part}, {"shuffle", 1}}, CompressorContext{&services})
+        ->compress(blobs);
+  };
+  const auto whole = compress(0, 4), parts = compress(65536, 1);
+  CHECK((parts == compress(65536, 3)));
+  CHECK((whole != parts));
+  CHECK(static_cast<double>(parts.size()) < 1.005 * static_cast<double>(whole.size()));
+  CHECK((decompress(*make({{"shuffle", 1}}), parts, blobs) == data));
+  CHECK((decompress(*make({{"shuffle", 1}}), compress(1 << 15, 2), blobs) == data));
+  if (std::system("command -v brotli > /dev/null 2>&1") != 0) {
+    WARN("skipped: the program `brotli` is not installed");
+    return;
+  }
+  const auto folder = std::filesystem::temp_directory_path() / concat("caddie_brotli_parts_", ::getpid());
+  std::filesystem::create_directories(folder);
+  write_atomic(folder / "a.br", std::span<const std::byte>(parts));
+  REQUIRE(std::system(concat("brotli -d -c ", folder.string(), "/a.br > ", folder.string(), "/a").c_str()) == 0);
+  std::vector<std::byte> raw;
+  for (const auto& blob : data) raw.insert(raw.end(), blob.begin(), blob.end());
+  CHECK((read_bytes(folder / "a") == raw));
+  std::filesystem::remove_all(folder);
+}

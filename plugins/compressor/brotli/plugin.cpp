@@ -13,6 +13,8 @@ using namespace caddie;
 constexpr OptionSpec kOptions[] = {
     {"quality", OptionType::integer, "11", "0", "11", nullptr, "effort; 11 is smallest and slowest"},
     {"window", OptionType::integer, "22", "10", "24", nullptr, "log2 of the window, bytes"},
+    {"part", OptionType::integer, "1048576", "0", "1073741824", nullptr,
+     "bytes of the stream that are compressed on their own, in parallel; 0: all in one"},
     shuffle_option("4"),
 };
 
@@ -20,12 +22,13 @@ class Brotli final : public Compressor {
  public:
   Brotli(const Options& options, const CompressorContext& context)
       : services_(context.services),
-        settings_{static_cast<int>(options.integer("quality")), static_cast<int>(options.integer("window"))},
+        settings_{static_cast<int>(options.integer("quality")), static_cast<int>(options.integer("window")),
+                  static_cast<std::size_t>(options.integer("part"))},
         stride_(static_cast<std::size_t>(options.integer("shuffle"))) {}
 
   std::vector<std::byte> compress(std::span<const Blob> blobs) override {
     return brotli_plugin::compress_stream(join_blobs(blobs, stride_), settings_,
-                                          [&] { return services_ && services_->cancelled(); });
+                                          services_ ? services_->threads() : 1, [&] { return services_ && services_->cancelled(); });
   }
 
   void decompress(std::span<const std::byte> payload, std::span<const BlobShape> shapes,

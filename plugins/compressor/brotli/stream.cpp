@@ -4,8 +4,12 @@
 #include <brotli/encode.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
+#include <thread>
+#include <utility>
 
 #include "caddie/error.h"
 
@@ -28,10 +32,10 @@ void drain(BrotliEncoderState* encoder, std::vector<std::byte>& out) {
   }
 }
 
-}  // namespace
-
-std::vector<std::byte> compress_stream(std::span<const std::byte> data, const Settings& settings,
-                                       const std::function<bool()>& cancelled) {
+// A part of a stream. A part that is not the first has no header and refers to nothing before it; one that is not the last
+// ends at a whole byte. Parts side by side are one stream (BROTLI_PARAM_STREAM_OFFSET).
+std::vector<std::byte> compress_part(std::span<const std::byte> data, const Settings& settings, bool is_first,
+                                     bool is_last, const std::function<bool()>& cancelled) {
   const std::unique_ptr<BrotliEncoderState, void (*)(BrotliEncoderState*)> encoder(
       BrotliEncoderCreateInstance(nullptr, nullptr, nullptr), BrotliEncoderDestroyInstance);
   CADDIE_CHECK(encoder != nullptr, ErrorKind::failed, "brotli's encoder could not be made (out of memory?)");
@@ -40,6 +44,7 @@ std::vector<std::byte> compress_stream(std::span<const std::byte> data, const Se
   // The hint lets the encoder choose its block size at the start, as the one-shot function does.
   BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_SIZE_HINT,
                             static_cast<std::uint32_t>(std::min<std::size_t>(data.size(), std::size_t{1} << 30)));
+  if (!is_first) BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_STREAM_OFFSET, 1u << 28);
   std::vector<std::byte> out;
   std::size_t position = 0;
   for (bool finished = false; !finished;) {
@@ -50,17 +55,52 @@ std::vector<std::byte> compress_stream(std::span<const std::byte> data, const Se
     std::size_t left = piece, room = 0;
     // With a room of 0 the encoder keeps its output inside until it is taken.
     while (true) {
-      const auto operation = last ? BROTLI_OPERATION_FINISH : BROTLI_OPERATION_PROCESS;
+      const auto operation = !last     ? BROTLI_OPERATION_PROCESS
+                             : is_last ? BROTLI_OPERATION_FINISH
+                                       : BROTLI_OPERATION_FLUSH;
       CADDIE_CHECK(BrotliEncoderCompressStream(encoder.get(), operation, &left, &next, &room, nullptr, nullptr),
                    ErrorKind::failed, "brotli's encoder failed at byte ", position);
       drain(encoder.get(), out);
-      if (left == 0 && !BrotliEncoderHasMoreOutput(encoder.get()) && (!last || BrotliEncoderIsFinished(encoder.get())))
+      if (left == 0 && !BrotliEncoderHasMoreOutput(encoder.get()) &&
+          (!last || !is_last || BrotliEncoderIsFinished(encoder.get())))
         break;
     }
     position += piece;
     finished = last;
   }
   return out;
+}
+
+}  // namespace
+
+std::vector<std::byte> compress_stream(std::span<const std::byte> data, const Settings& settings, int threads,
+                                       const std::function<bool()>& cancelled) {
+  const std::size_t part = settings.part > 0 ? settings.part : std::max<std::size_t>(data.size(), 1);
+  const std::size_t count = std::max<std::size_t>((data.size() + part - 1) / part, 1);
+  std::vector<std::vector<std::byte>> parts(count);
+  std::vector<std::exception_ptr> errors(count);
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      try {
+        const auto own = data.subspan(i * part, std::min(part, data.size() - i * part));
+        parts[i] = compress_part(own, settings, i == 0, i + 1 == count, cancelled);
+      } catch (...) {
+        errors[i] = std::current_exception();
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (std::size_t i = 1; i < std::min(count, static_cast<std::size_t>(std::max(threads, 1))); ++i)
+      others.emplace_back(work);
+    work();
+  }
+  for (const auto& error : errors)
+    if (error) std::rethrow_exception(error);
+  std::vector<std::byte> stream = std::move(parts[0]);
+  for (std::size_t i = 1; i < count; ++i) stream.insert(stream.end(), parts[i].begin(), parts[i].end());
+  return stream;
 }
 
 void decompress_stream(std::span<const std::byte> stream, std::span<std::byte> output) {
