@@ -13,7 +13,7 @@ using namespace caddie;
 constexpr OptionSpec kOptions[] = {
     {"quality", OptionType::integer, "11", "0", "11", nullptr, "effort; 11 is smallest and slowest"},
     {"window", OptionType::integer, "22", "10", "24", nullptr, "log2 of the window, bytes"},
-    {"part", OptionType::integer, "1048576", "0", "1073741824", nullptr,
+    {"part", OptionType::integer, "0", "0", "1073741824", nullptr,
      "bytes of the stream that are compressed on their own, in parallel; 0: all in one"},
     shuffle_option("4"),
 };

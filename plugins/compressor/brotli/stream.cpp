@@ -58,12 +58,14 @@ std::vector<std::byte> compress_part(std::span<const std::byte> data, const Sett
       const auto operation = !last     ? BROTLI_OPERATION_PROCESS
                              : is_last ? BROTLI_OPERATION_FINISH
                                        : BROTLI_OPERATION_FLUSH;
+      const bool all_in = left == 0;
       CADDIE_CHECK(BrotliEncoderCompressStream(encoder.get(), operation, &left, &next, &room, nullptr, nullptr),
                    ErrorKind::failed, "brotli's encoder failed at byte ", position);
       drain(encoder.get(), out);
-      if (left == 0 && !BrotliEncoderHasMoreOutput(encoder.get()) &&
-          (!last || !is_last || BrotliEncoderIsFinished(encoder.get())))
-        break;
+      // A part that is not the first begins with a flush of its own: the call that takes its last bytes may be busy with
+      // that one, so that a flush counts only when it began with all bytes in.
+      const bool done = !last || (is_last ? BrotliEncoderIsFinished(encoder.get()) != 0 : all_in);
+      if (left == 0 && !BrotliEncoderHasMoreOutput(encoder.get()) && done) break;
     }
     position += piece;
     finished = last;
