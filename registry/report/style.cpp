@@ -31,8 +31,8 @@ table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums
 th,td{padding:5px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
 th{color:var(--soft);font-weight:600;vertical-align:bottom;white-space:normal;min-width:5em}
 th.n,td.n{text-align:right}
-td:first-child,th:first-child{padding-left:0}
-tbody tr:hover{background:var(--panel)}
+td:first-child,th:first-child{padding-left:0;position:sticky;left:0;background:var(--page)}
+tbody tr:hover td{background:var(--panel)}
 td .wrap,code.wrap{white-space:normal;overflow-wrap:anywhere;display:inline-block;min-width:12em;max-width:64ch}
 small{color:var(--soft);font-size:.86em}
 .tag{border:1px solid var(--line);border-radius:9px;padding:0 6px}

@@ -21,7 +21,7 @@ struct RunArguments {
   std::string manifest;
   std::vector<std::string> overrides;
   std::string from, until, resume, seeds, profile;
-  bool no_cache = false, offline = false;
+  bool no_cache = false, offline = false, tensorboard = false;
   RankArguments ranks;
 };
 
@@ -46,6 +46,7 @@ void run_once(const Globals& globals, const RunArguments& arguments, const std::
   options.from = arguments.from;
   options.until = arguments.until;
   options.no_cache = arguments.no_cache;
+  options.tensorboard = arguments.tensorboard;
   options.offline = arguments.offline;
   options.resume = arguments.resume;
   const pipeline::RunOutcome outcome = pipeline::run(session, options);
@@ -157,6 +158,7 @@ void add_run_commands(Command& root) {
   run.flag("--no-cache", arguments->no_cache, "Compute every stage");
   run.flag("--offline", arguments->offline, "No download: a dataset that is not on this machine is exit 6");
   run.option("--resume", arguments->resume, "Go on with a run that was interrupted (its id or folder)");
+  run.flag("--tensorboard", arguments->tensorboard, "Write event files for TensorBoard into the run's folder");
   run.option("--profile", arguments->profile, "Write a trace of where the time goes, for Perfetto or chrome://tracing");
   add_rank_options(run, arguments->ranks);
   run.run([arguments](const Globals& globals) { return run_command(globals, *arguments); });
