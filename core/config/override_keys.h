@@ -1,4 +1,4 @@
-// Every key that an override can name, for shells that complete them: the core's table and the plugins' options as paths.
+// Every key that an override can name, for shells that complete them: the core's table and plugins' options as paths.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// What the drawings share: the frame, the axes, and the names of colours. Units are those of a drawing 560 wide, which a
+// What the drawings share: the frame, the axes, and the names of colours. Units are those of a drawing 560 wide that a
 // page shows between 360 and 620 pixels wide.
 #pragma once
 

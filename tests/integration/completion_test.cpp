@@ -20,7 +20,7 @@ const std::string& script(const std::string& shell) {
   return found->second;
 }
 
-// What bash's readline would have for "caddie LINE" with the cursor at its end. `words` is the line as readline breaks it.
+// What bash's readline would have for "caddie LINE" with the cursor at its end. `words`: the line as readline breaks it.
 std::string bash(const Scratch& place, const std::string& line, const std::string& words) {
   write_atomic(place.path() / "caddie.bash", script("bash"));
   const std::string program =

@@ -1,4 +1,4 @@
-// run --profile and run --tensorboard: a trace with every stage in it, event files that TensorBoard reads, computed or not.
+// run --profile, run --tensorboard: a trace with every stage in it, event files that TensorBoard reads, also on a hit.
 #include <algorithm>
 #include <set>
 
@@ -27,7 +27,8 @@ except ImportError:
     print("no tensorboard"); sys.exit(0)
 events = EventAccumulator(sys.argv[1]); events.Reload()
 tags = events.Tags()
-print(json.dumps({"scalars": {t: [[e.step, e.value] for e in events.Scalars(t)] for t in tags["scalars"]}, "texts": tags["tensors"]}))
+scalars = {tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in tags["scalars"]}
+print(json.dumps({"scalars": scalars, "texts": tags["tensors"]}))
 )py";
 
 Json spans(const Json& trace, const std::string& category) {

@@ -1,4 +1,4 @@
-// Shell completion out of the tree of commands: scripts for bash, zsh and fish that need nothing but the shell at the time
+// Shell completion out of the tree of commands: for bash, zsh and fish, scripts that need nothing but the shell when
 // a key is pressed. Plugin names and manifest keys are those of the moment the script was made.
 #pragma once
 
