@@ -10,7 +10,7 @@
 
 namespace caddie::registry::report {
 
-constexpr double kWidth = 560, kLabelGap = 14.5;
+constexpr double kWidth = 560, kLabelGap = 15.5;
 constexpr std::size_t kLabelCharacters = 18;
 constexpr int kColors = 8;
 

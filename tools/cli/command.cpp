@@ -74,6 +74,27 @@ CommandDescription describe_app(const CLI::App& app) {
   return command;
 }
 
+// Lines within 100 columns, broken at spaces; examples, which people copy, stay as they are.
+std::string wrapped(const std::string& text) {
+  constexpr std::size_t kWidth = 100;
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    std::string line = text.substr(at, end - at);
+    at = end + 1;
+    const std::size_t start = std::min(line.find_first_not_of(' '), line.size());
+    const bool example = line.compare(start, 6, "caddie") == 0 || line.compare(start, 8, "torchrun") == 0;
+    while (!example && line.size() > kWidth) {
+      const std::size_t space = line.rfind(' ', kWidth);
+      if (space == std::string::npos || space <= start) break;
+      out += line.substr(0, space) + "\n";
+      line = std::string(start, ' ') + line.substr(space + 1);
+    }
+    out += line + (end < text.size() ? "\n" : "");
+  }
+  return out;
+}
+
 void print_all_help(const CLI::App& app) {
   std::fputs(app.help("", CLI::AppFormatMode::Normal).c_str(), stdout);
   for (const CLI::App* child : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -127,7 +148,7 @@ class Help : public CLI::Formatter {
 
 Command Command::add(const std::string& name, const std::string& doc, const std::string& more) {
   CLI::App* app = impl_->app->add_subcommand(name, doc);
-  app->footer(more.empty() ? more : "\n" + more);
+  app->footer(more.empty() ? more : "\n" + wrapped(more));
   add_globals(*app, impl_->parsed->globals);
   return Command(std::make_unique<Impl>(Impl{app, impl_->parsed}));
 }
