@@ -83,7 +83,7 @@ void EventFile::scalar(const std::string& tag, std::int64_t step, double value, 
 }
 
 void EventFile::text(const std::string& tag, std::int64_t step, const std::string& markdown, double wall_seconds) {
-  // Value{1: tag, 9: SummaryMetadata{1: PluginData{1: "text"}}, 8: TensorProto{1: DT_STRING = 7, 2: shape [1], 8: value}}.
+  // Value{1: tag, 9: SummaryMetadata{1: PluginData{1: "text"}}, 8: TensorProto{1: DT_STRING, 2: shape [1], 8: value}}.
   const std::string tensor = number(1, 7) + bytes(2, bytes(2, number(1, 1))) + bytes(8, markdown);
   write(event(wall_seconds, step,
               bytes(5, bytes(1, bytes(1, tag) + bytes(9, bytes(1, bytes(1, "text"))) + bytes(8, tensor)))));

@@ -18,7 +18,7 @@ CADDIE_API std::uint32_t masked_crc32c(std::string_view data);
 
 class CADDIE_API EventFile {
  public:
-  // Starts events.out.tfevents.<seconds>.<host>.<process>.caddie in the folder. Every record is written at once, so that
+  // Starts events.out.tfevents.<seconds>.<host>.<process>.caddie in the folder. Records are written at once, so that
   // TensorBoard can follow; a record that a crash tore is the last one, and readers drop it.
   explicit EventFile(const std::filesystem::path& folder);
   // `wall_seconds`: Unix time; 0: now. Values that are not finite are written as they are.

@@ -15,7 +15,8 @@ namespace detail {
 std::atomic<bool> recording{false};
 
 std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  using std::chrono::steady_clock, std::chrono::nanoseconds;
+  return std::chrono::duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
 }
 }  // namespace detail
 
@@ -66,7 +67,8 @@ void take(Track& track, std::int64_t start_ns, int number, int process, Json& ev
   const std::lock_guard lock(track.mutex);
   if (track.events.empty()) return;
   const std::string name = track.name.empty() ? "thread " + std::to_string(number) : track.name;
-  events.push_back({{"ph", "M"}, {"name", "thread_name"}, {"pid", process}, {"tid", number}, {"args", {{"name", name}}}});
+  events.push_back({{"ph", "M"}, {"name", "thread_name"}, {"pid", process}, {"tid", number}});
+  events.back()["args"] = {{"name", name}};
   for (const Event& event : track.events) {
     Json span = {{"ph", "X"}, {"cat", event.category}, {"name", event.name}, {"pid", process}, {"tid", number},
                  {"ts", microseconds(event.start_ns - start_ns)}, {"dur", microseconds(event.duration_ns)}};
@@ -114,14 +116,16 @@ void write(const std::filesystem::path& file, const Json& about) {
   const std::lock_guard lock(all.mutex);
   const int process = static_cast<int>(::getpid());
   Json events = Json::array();
-  events.push_back({{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"tid", 0}, {"args", {{"name", "caddie"}}}});
+  events.push_back({{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"tid", 0},
+                    {"args", {{"name", "caddie"}}}});
   std::int64_t dropped = 0;
   int number = 0;
   for (const auto& track : all.all) take(*track, all.start_ns, ++number, process, events, dropped);
   Json metadata = about;
   metadata["time"] = "host time; on a GPU a span is the time to queue its work, not the time of the kernels";
   if (dropped > 0) metadata["spans_dropped"] = dropped;
-  write_atomic(file, canonical({{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}, {"otherData", metadata}}) + "\n");
+  const Json whole = {{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}, {"otherData", metadata}};
+  write_atomic(file, canonical(whole) + "\n");
 }
 
 }  // namespace caddie::trace

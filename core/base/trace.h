@@ -1,4 +1,4 @@
-// Where the time goes, for `run --profile FILE`: named spans of host time, one track a thread, written as Chrome's trace
+// Where the time goes, for `run --profile FILE`: named spans of host time, one track a thread, as Chrome's trace
 // format (Perfetto and chrome://tracing open it). Off unless start() was called: then a span is one branch. On a GPU a
 // span is the time the host took, which queues work; it is not the time of the kernels.
 // https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
@@ -37,7 +37,7 @@ class Span {
       : category_(on() ? category : nullptr), number_(number) {
     if (category_ != nullptr) begin(name);
   }
-  Span(const char* category, const std::string& name, std::int64_t number = -1) : Span(category, name.c_str(), number) {}
+  Span(const char* category, const std::string& name, std::int64_t n = -1) : Span(category, name.c_str(), n) {}
   ~Span() {
     if (category_ != nullptr) detail::record(category_, std::move(name_), number_, start_ns_);
   }

@@ -45,6 +45,7 @@ class Runner {
     result_ = {{"run", folder_.id()}, {"directory", folder_.path().string()}, {"status", "failed"},
                {"metrics", Json::object()}, {"seconds", Json::object()}, {"stages", Json::array()}};
     log::set_file(folder_.path() / "log.txt");
+    if (options.tensorboard) folder_.record_events();
   }
   ~Runner() { log::set_file({}); }
 
@@ -154,8 +155,10 @@ class Runner {
     });
     if (!last_hit_)
       remember_speed(cache_.root(), session_, *session_.create_model(data_.vocabulary, at::kMeta), train_.outputs);
-    if (last_hit_ && fs::exists(train_.folder / "metrics.jsonl"))
+    if (last_hit_ && fs::exists(train_.folder / "metrics.jsonl")) {
       write_atomic(folder_.metrics(), read_text(train_.folder / "metrics.jsonl"));
+      folder_.replay_events();
+    }
     std::error_code ignored_code;
     fs::remove_all(folder_.checkpoints(), ignored_code);  // the result is safe
     Json facts = train_.outputs;
@@ -176,6 +179,7 @@ class Runner {
     decoded_hash_ = entry.outputs.at("decoded_hash");
     const auto bytes = entry.outputs.at("bytes").get<std::int64_t>();
     const std::int64_t code_size = code_bytes().value_or(0);
+    folder_.add_event("size/artifact_bytes", train_.outputs.at("steps"), static_cast<double>(bytes + code_size));
     result_["artifact"] = {{"path", folder_.artifact().string()}, {"bytes", bytes}, {"code_bytes", code_size},
                            {"total_bytes", bytes + code_size}, {"cap", session_.section("budgets").at("artifact_bytes")}};
   }
@@ -222,6 +226,7 @@ class Runner {
   void take_score(const char* metric, const Json& score) {
     Json& metrics = result_["metrics"];
     metrics[metric] = score.at("bits_per_byte");
+    folder_.add_event(concat("score/", metric), train_.outputs.at("steps"), score.at("bits_per_byte"));
     if (!metrics.contains("val_tokens")) {
       metrics["val_tokens"] = score.at("tokens");
       metrics["val_bytes"] = score.at("bytes");

@@ -19,6 +19,7 @@ struct RunOptions {
   std::string from;             // this stage and later ones are computed, whatever the cache holds
   std::string until;            // the last stage to run
   bool no_cache = false;        // compute everything
+  bool tensorboard = false;     // write TensorBoard event files into the run's folder
   bool offline = false;         // a dataset that is not on this machine is an error, not a download
   std::string resume;           // go on with this run
 };

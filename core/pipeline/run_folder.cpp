@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <vector>
 
 #include "caddie/error.h"
 #include "core/base/clock.h"
 #include "core/base/environment.h"
+#include "core/base/event_file.h"
 #include "core/base/files.h"
 #include "core/base/hash.h"
 #include "core/base/suggest.h"
@@ -120,6 +122,46 @@ Json RunFolder::status() const { return read_json(path_ / "status.json"); }
 void RunFolder::write_stage(const std::string& stage, const Json& facts) const {
   write_json(path_ / "stages" / (stage + ".json"), facts);
 }
+namespace {
+
+void add_step(EventFile& events, const Json& line, double wall_seconds) {
+  const auto step = line.value("step", std::int64_t{0});
+  const auto add = [&](const char* tag, const char* key) {
+    if (line.contains(key) && line[key].is_number()) events.scalar(tag, step, line[key].get<double>(), wall_seconds);
+  };
+  add("train/loss", "train_loss");
+  add("train/rate_factor", "rate_factor");
+  add("train/tokens_per_second", "tokens_per_second");
+  add("validation/loss", "val_loss");
+  add("validation/bits_per_byte", "val_bpb");
+}
+
+}  // namespace
+
+void RunFolder::add_metrics(const Json& line) const {
+  append_line(metrics(), canonical(line));
+  if (events_) add_step(*events_, line, 0);
+}
+
+void RunFolder::record_events() {
+  events_ = std::make_shared<EventFile>(path_);
+  events_->text("manifest", 0, "```\n" + resolved().dump(2) + "\n```");
+}
+
+void RunFolder::replay_events() const {
+  if (!events_ || !fs::exists(metrics())) return;
+  const std::vector<Json> lines = read_json_lines(metrics());
+  if (lines.empty()) return;
+  // As if training had ended now.
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const double start = now - lines.back().value("elapsed_seconds", 0.0);
+  for (const Json& line : lines) add_step(*events_, line, start + line.value("elapsed_seconds", 0.0));
+}
+
+void RunFolder::add_event(const std::string& tag, std::int64_t step, double value) const {
+  if (events_) events_->scalar(tag, step, value);
+}
+
 void RunFolder::write_result(const Json& result) const { write_json(path_ / "result.json", result); }
 
 Json RunFolder::result() const {

@@ -6,11 +6,17 @@
 //     stages/<stage>.json artifact/ result.json                                 what came out
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 
 #include "caddie/export.h"
 #include "core/base/json.h"
+
+namespace caddie {
+class EventFile;
+}
 
 namespace caddie::pipeline {
 
@@ -35,11 +41,21 @@ class CADDIE_API RunFolder {
   Json status() const;
   void write_stage(const std::string& stage, const Json& facts) const;
   void write_result(const Json& result) const;
+  // A line of metrics.jsonl: {"step", "train_loss", ...}.
+  void add_metrics(const Json& line) const;
+
+  // From now on metrics go into a TensorBoard event file in this folder too (`run --tensorboard`).
+  void record_events();
+  // Metrics that were computed before, as metrics.jsonl has them.
+  void replay_events() const;
+  // A number under `tag`, as "score/val_bpb"; nothing without record_events().
+  void add_event(const std::string& tag, std::int64_t step, double value) const;
   Json result() const;  // null if the run did not finish
 
  private:
   explicit RunFolder(std::filesystem::path path);
   std::filesystem::path path_;
+  std::shared_ptr<EventFile> events_;
 };
 
 }  // namespace caddie::pipeline

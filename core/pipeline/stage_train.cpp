@@ -130,7 +130,7 @@ Json compute_train(const Session& session, const data::DataSet& data, const fs::
   if (!fs::exists(run.checkpoints() / "latest.json")) keep_metrics_up_to(run.metrics(), 0);
   const train::TrainResult result = train_with(
       session, data, run.checkpoints(), key,
-      [&](const train::StepMetrics& metrics) { append_line(run.metrics(), canonical(to_json(metrics))); },
+      [&](const train::StepMetrics& metrics) { run.add_metrics(to_json(metrics)); },
       [&](std::int64_t steps) { keep_metrics_up_to(run.metrics(), steps); });
 
   write_safetensors(folder / "weights.safetensors", result.weights);

@@ -1,4 +1,4 @@
-// A report as one HTML file: no network, no other file, no build step; it reads without scripts (they only sort tables), on
+// A report as one HTML file: no network, no other file, no build step; reads without scripts (they sort tables), on
 // a phone, in dark mode and printed.
 #pragma once
 

@@ -168,7 +168,7 @@ std::string draw(const DotPlot& plot) {
   if (limit) {
     const std::string at = place(x(*plot.limit));
     out += "<path class=\"limit\" d=\"M" + at + " " + place(frame.top) + "V" + place(frame.bottom) +
-           "\"/><text class=\"tick\" x=\"" + place(x(*plot.limit) - 4) + "\" y=\"" + place(frame.top + 10) +
+           "\"/><text class=\"tick\" x=\"" + place(x(*plot.limit) - 4) + "\" y=\"" + place(frame.bottom - 8) +
            "\" text-anchor=\"end\">" + text(plot.limit_label) + "</text>\n";
   }
   out += front_path(plot.front, x, y);

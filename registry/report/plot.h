@@ -1,4 +1,4 @@
-// Drawings as inline SVG: curves, points, stacked bars and intervals, with axes, units and labels at the data. Colours are
+// Drawings as inline SVG: curves, points, stacked bars and intervals, with axes, units, labels at the data. Colours are
 // classes that the page's style sheet defines for a bright, a dark and a printed page; nothing refers to another file.
 #pragma once
 

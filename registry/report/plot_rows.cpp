@@ -9,7 +9,7 @@
 namespace caddie::registry::report {
 namespace {
 
-constexpr double kRow = 24, kNameWidth = 142, kNoteWidth = 74;
+constexpr double kRow = 24, kNameWidth = 142, kNoteWidth = 92;
 
 Frame rows_frame(std::size_t rows, double extra_top) {
   const double top = 8 + extra_top, bottom = top + kRow * static_cast<double>(rows) + 4;

@@ -1,4 +1,4 @@
-// What a report shows, out of run folders and sweep folders: runs, the groups that they form (a variant with its seeds),
+// What a report shows, out of run folders and sweep folders: runs, the groups they form (a variant with its seeds),
 // their training curves, and what went wrong. Read once, changed by nobody; drawing is page.h's.
 #pragma once
 

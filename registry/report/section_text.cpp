@@ -40,17 +40,33 @@ std::map<double, std::pair<double, double>> sums_of(const ReportData& data, cons
   return sums;
 }
 
-CurvePlot profile_plot(const ReportData& data, const std::vector<Shared>& variants, const char* part, const char* key,
-                       const Axis& x, double shift) {
-  CurvePlot plot{std::string("Loss by ") + x.label, x, {"loss, nats/token", false}, {}};
+// Loss in nats a token by `key`, of one group over its seeds.
+std::map<double, double> losses_of(const ReportData& data, const ReportGroup& group, const char* part,
+                                   const char* key) {
+  std::map<double, double> losses;
+  for (const auto& [at, sum] : sums_of(data, group, part, key))
+    if (sum.second > 0) losses[at] = sum.first / sum.second;
+  return losses;
+}
+
+// A curve for each variant; `against` the baseline: less its loss, which shows small differences.
+std::string profile_plot(const ReportData& data, const std::vector<Shared>& variants, const char* part, const char* key,
+                         const Axis& x, double shift, bool against) {
+  const auto base = losses_of(data, data.groups[data.baseline], part, key);
+  CurvePlot plot{"Loss by " + x.label, x, {against ? "difference, nats/token" : "loss, nats/token", false}, {}};
   for (const Shared& shared : variants) {
+    const bool is_base = std::find(shared.groups.begin(), shared.groups.end(), data.baseline) != shared.groups.end();
+    if (against && is_base) continue;
     Points points;
-    for (const auto& [at, sum] : sums_of(data, data.groups[shared.groups.front()], part, key))
-      if (sum.second > 0) points.emplace_back(at + shift, sum.first / sum.second);
+    for (const auto& [at, loss] : losses_of(data, data.groups[shared.groups.front()], part, key)) {
+      const auto other = base.find(at);
+      if (!against) points.emplace_back(at + shift, loss);
+      else if (other != base.end()) points.emplace_back(at + shift, loss - other->second);
+    }
     plot.curves.push_back({shared.label, std::move(points), color_of(data, shared.groups.front()),
                            part == std::string("bytes"), shared.names});
   }
-  return plot;
+  return draw(plot);
 }
 
 std::string share_plot(const ReportData& data) {
@@ -80,13 +96,21 @@ std::string text_section(const ReportData& data) {
     return profile == nullptr ? std::string() : canonical(*profile);
   });
   if (variants.empty()) return {};
-  std::string body =
-      figure("Loss by position in the window",
-             draw(profile_plot(data, variants, "position", "from", {"position in the window, from 1", true}, 1)),
-             "Flat scores of the artifact (else of the averaged weights): how much a longer context helps.");
-  body += figure("Loss by length of the token",
-                 draw(profile_plot(data, variants, "bytes", "length", {"bytes of the token", false, true}, 0)),
-                 "The last length counts all longer ones. Tokens of 0 bytes are control or unknown pieces.");
+  const Axis position{"position in the window, from 1", true}, length{"bytes of the token", false, true};
+  const std::string below = "Below zero is better than " + data.groups[data.baseline].name + ".";
+  std::string body;
+  const auto add = [&](const std::string& head, const std::string& drawing, const std::string& caption) {
+    if (!drawing.empty()) body += figure(head, drawing, caption);
+  };
+  add("Loss by position in the window", profile_plot(data, variants, "position", "from", position, 1, false),
+      "Flat scores of the artifact (else of the averaged weights): how much a longer context helps.");
+  if (variants.size() > 1)
+    add("Loss by position less the baseline's", profile_plot(data, variants, "position", "from", position, 1, true),
+        below);
+  add("Loss by length of the token", profile_plot(data, variants, "bytes", "length", length, 0, false),
+      "The last length counts all longer ones. Tokens of 0 bytes are control or unknown pieces.");
+  if (variants.size() > 1)
+    add("Loss by length less the baseline's", profile_plot(data, variants, "bytes", "length", length, 0, true), below);
   if (const std::string drawing = share_plot(data); !drawing.empty())
     body += figure("Shares by length of the token", drawing, "Of " + data.groups[data.baseline].name + ".");
   return section("text", "Where the loss is", "", "<div class=\"figures\">" + body + "</div>\n");

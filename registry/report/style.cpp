@@ -31,8 +31,8 @@ table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums
 th,td{padding:5px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
 th{color:var(--soft);font-weight:600;vertical-align:bottom;white-space:normal;min-width:5em}
 th.n,td.n{text-align:right}
-td:first-child,th:first-child{padding-left:0}
-tbody tr:hover{background:var(--panel)}
+td:first-child,th:first-child{padding-left:0;position:sticky;left:0;background:var(--page)}
+tbody tr:hover td{background:var(--panel)}
 td .wrap,code.wrap{white-space:normal;overflow-wrap:anywhere;display:inline-block;min-width:12em;max-width:64ch}
 small{color:var(--soft);font-size:.86em}
 .tag{border:1px solid var(--line);border-radius:9px;padding:0 6px}
@@ -63,7 +63,7 @@ svg path{fill:none}
 .part{stroke:var(--page);stroke-width:.6}
 .curve:hover .line{stroke-width:3.4}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}
-@media (max-width:640px){main,header,footer{padding-left:14px;padding-right:14px}svg text{font-size:15px}h1{font-size:1.35rem}}
+@media (max-width:640px){main,header,footer{padding-left:14px;padding-right:14px}svg text{font-size:15px}svg .name{font-size:14px}h1{font-size:1.35rem}}
 @media print{:root{color-scheme:light;--page:#fff;--panel:#f4f4f4;--ink:#000;--soft:#444;--line:#bbb;--c0:#3b4252;--c1:#0072b2;--c2:#d55e00;
 --c3:#009e73;--c4:#b4508f;--c5:#b07c00;--c6:#3b97d3;--c7:#7a5c3e;--good:#00704d;--bad:#b23a00}
 body{font-size:10.5pt}nav{display:none}figure,tr{break-inside:avoid}.scroll{overflow:visible}th,td{white-space:normal}pre{max-height:none;white-space:pre-wrap}

@@ -1,4 +1,4 @@
-// What the drawings share: the frame, the axes, and the names of colours. Units are those of a drawing 560 wide, which a
+// What the drawings share: the frame, the axes, and the names of colours. Units are those of a drawing 560 wide that a
 // page shows between 360 and 620 pixels wide.
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace caddie::registry::report {
 
-constexpr double kWidth = 560, kLabelGap = 14.5;
+constexpr double kWidth = 560, kLabelGap = 15.5;
 constexpr std::size_t kLabelCharacters = 18;
 constexpr int kColors = 8;
 

@@ -56,11 +56,99 @@ std::string known_command(const CLI::App& app, const std::string& name) {
   return {};
 }
 
+CommandDescription describe_app(const CLI::App& app) {
+  CommandDescription command{app.get_name(), app.get_description(), {}, {}};
+  for (const CLI::Option* option : app.get_options([](const CLI::Option*) { return true; })) {
+    OptionDescription described;
+    for (const std::string& name : option->get_snames()) described.names.push_back("-" + name);
+    for (const std::string& name : option->get_lnames()) described.names.push_back("--" + name);
+    if (described.names.empty()) described.argument = option->get_name(true);
+    else if (option->get_group().empty()) continue;  // hidden
+    described.takes_value = option->get_expected_max() > 0 && option->get_type_size_max() > 0;
+    described.repeated = option->get_expected_max() > 1;
+    described.doc = option->get_description();
+    command.options.push_back(std::move(described));
+  }
+  for (const CLI::App* child : app.get_subcommands([](const CLI::App*) { return true; }))
+    command.children.push_back(describe_app(*child));
+  return command;
+}
+
+// Lines within 100 columns, broken at spaces; examples, which people copy, stay as they are.
+std::string wrapped(const std::string& text) {
+  constexpr std::size_t kWidth = 100;
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    std::string line = text.substr(at, end - at);
+    at = end + 1;
+    const std::size_t start = std::min(line.find_first_not_of(' '), line.size());
+    const bool example = line.compare(start, 6, "caddie") == 0 || line.compare(start, 8, "torchrun") == 0;
+    while (!example && line.size() > kWidth) {
+      const std::size_t space = line.rfind(' ', kWidth);
+      if (space == std::string::npos || space <= start) break;
+      out += line.substr(0, space) + "\n";
+      line = std::string(start, ' ') + line.substr(space + 1);
+    }
+    out += line + (end < text.size() ? "\n" : "");
+  }
+  return out;
+}
+
+void print_all_help(const CLI::App& app) {
+  std::fputs(app.help("", CLI::AppFormatMode::Normal).c_str(), stdout);
+  for (const CLI::App* child : app.get_subcommands([](const CLI::App*) { return true; })) {
+    std::fputs("\n", stdout);
+    print_all_help(*child);
+  }
+}
+
+// Descriptions in columns, none beyond column 100.
+class Help : public CLI::Formatter {
+ public:
+  Help() { column_width(26); }
+  std::string make_option(const CLI::Option* option, bool positional) const override {
+    return row(make_option_name(option, positional) + make_option_opts(option), make_option_desc(option));
+  }
+  std::string make_subcommand(const CLI::App* app) const override {
+    return row(app->get_display_name(), app->get_description());
+  }
+
+ private:
+  static std::string row(const std::string& name, const std::string& doc) {
+    constexpr std::size_t kColumn = 28, kWidth = 100;
+    std::string out = "  " + name;
+    std::size_t column = out.size();
+    if (column + 2 > kColumn && !doc.empty()) {
+      out += "\n";
+      column = 0;
+    }
+    std::size_t at = 0;
+    bool first = true;
+    while (at < doc.size()) {
+      const std::size_t end = std::min(doc.find(' ', at), doc.size()), length = end - at;
+      if (first || column + 1 + length > kWidth) {
+        if (!first) out += "\n", column = 0;
+        out += std::string(kColumn - column, ' ');
+        column = kColumn;
+      } else {
+        out += ' ';
+        ++column;
+      }
+      out += doc.substr(at, length);
+      column += length;
+      first = false;
+      at = end + 1;
+    }
+    return out + "\n";
+  }
+};
+
 }  // namespace
 
 Command Command::add(const std::string& name, const std::string& doc, const std::string& more) {
   CLI::App* app = impl_->app->add_subcommand(name, doc);
-  app->footer(more.empty() ? more : "\n" + more);
+  app->footer(more.empty() ? more : "\n" + wrapped(more));
   add_globals(*app, impl_->parsed->globals);
   return Command(std::make_unique<Impl>(Impl{app, impl_->parsed}));
 }
@@ -95,6 +183,13 @@ Command& Command::arguments(const std::string& name, std::vector<std::string>& v
   return *this;
 }
 
+Command& Command::hidden_flag(const std::string& names, bool& value) {
+  impl_->app->add_flag(names, value)->group("");
+  return *this;
+}
+
+std::shared_ptr<const CommandDescription> Command::tree() const { return impl_->parsed->tree; }
+
 void Command::run(std::function<int(const Globals&)> action) {
   Parsed* parsed = impl_->parsed;
   impl_->app->callback([parsed, action = std::move(action)] { parsed->action = action; });
@@ -108,12 +203,18 @@ int parse(int argc, char** argv, const std::string& version, const std::function
       "\nStart with:\n"
       "  caddie run experiments/quickstart.yaml\n"
       "  caddie plan experiments/quickstart.yaml\n"
-      "  caddie COMMAND --help");
+      "  caddie COMMAND --help      what a command takes, with examples; --help-all: all of it");
   app.require_subcommand(0, 1);
   Command root(std::make_unique<Command::Impl>(Command::Impl{&app, &parsed}));
+  app.formatter(std::make_shared<Help>());  // sub-commands take it over
   describe(root);
+  *parsed.tree = describe_app(app);
   for (CLI::App* command : app.get_subcommands({}))
     if (!command->get_subcommands({}).empty()) command->require_subcommand(1);
+  if (argc == 2 && std::string_view(argv[1]) == "--help-all") {
+    print_all_help(app);
+    return 0;
+  }
   if (argc > 1 && unknown_command(app, argv[1])) return 2;
   try {
     app.parse(argc, argv);

@@ -19,6 +19,19 @@ struct Globals {
   std::vector<std::string> plugin_dirs;  // --plugin-dir DIR
 };
 
+// The tree as it is, for shells.
+struct OptionDescription {
+  std::vector<std::string> names;  // "-o", "--output"; none for an argument
+  std::string argument;            // an argument's name
+  bool takes_value = false, repeated = false;
+  std::string doc;
+};
+struct CommandDescription {
+  std::string name, doc;
+  std::vector<OptionDescription> options;  // those of every command too; what is hidden is left out
+  std::vector<CommandDescription> children;
+};
+
 class Command {
  public:
   struct Impl;
@@ -36,6 +49,10 @@ class Command {
   Command& argument(const std::string& name, std::string& value, const std::string& doc, bool required = true);
   Command& arguments(const std::string& name, std::vector<std::string>& values, const std::string& doc,
                      bool required = false);  // takes the rest, for overrides and lists
+  // As flag(), for what people do not need: it is in no help text.
+  Command& hidden_flag(const std::string& names, bool& value);
+  // All commands from the root on; complete once the actions run.
+  std::shared_ptr<const CommandDescription> tree() const;
   // What the command does. Variables bound above must outlive it: keep them in a shared struct captured by value.
   void run(std::function<int(const Globals&)> action);
 
@@ -55,7 +72,8 @@ void add_runs_commands(Command& root);      // runs list|show                cli
 void add_report_commands(Command& root);    // report, export               cli/report.cpp
 void add_parity_command(Command& root);     // parity                        cli/parity.cpp
 void add_bench_command(Command& root);      // bench                        cli/bench.cpp
-void add_doctor_commands(Command& root);    // doctor, completion, version   cli/doctor.cpp
+void add_doctor_commands(Command& root);    // doctor, version               cli/doctor.cpp
+void add_completion_command(Command& root);  // completion                  cli/completion_command.cpp
 
 // Prints a result: with --json one line on stdout, otherwise `text`.
 void print_result(const Globals& globals, const std::string& json_line, const std::string& text);

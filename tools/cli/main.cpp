@@ -46,6 +46,7 @@ void add_commands(Command& root) {
   add_parity_command(root);
   add_bench_command(root);
   add_doctor_commands(root);
+  add_completion_command(root);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace caddie::cli {
 struct Parsed {
   Globals globals;
   std::function<int(const Globals&)> action;  // of the chosen command
+  std::shared_ptr<CommandDescription> tree = std::make_shared<CommandDescription>();
 };
 
 // Lets `describe` add the commands, then parses. Returns an exit code, or -1 when parsed.action is to be run.

@@ -77,7 +77,7 @@ void add_plugin_commands(Command& root) {
   plugin.add("check", "Load a plugin in a child process and say what is wrong with it",
              "Examples:\n  caddie plugin check store\n  caddie plugin check build/libcaddie_mine.so")
       .argument("FILE|NAME", arguments->name, "A plugin's file, or the name of a plugin or component")
-      .flag("--here", arguments->here, "Load it in this process, as the child does")
+      .hidden_flag("--here", arguments->here)  // in this process, as the child does
       .run([arguments](const Globals& globals) { return check(globals, arguments->name, arguments->here); });
 
   plugin.add("new", "Write the folder of a new plugin: it builds, passes its suite and runs as it is",

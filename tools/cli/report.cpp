@@ -48,7 +48,9 @@ int export_table(const Globals& globals, const ExportArguments& arguments) {
   if (arguments.format != "csv" && arguments.format != "json")
     throw Error(ErrorKind::usage, "unknown format '" + arguments.format + "'", "accepted: csv, json");
   const Json table = long_table(load_report(globals.runs, arguments.wanted), arguments.steps);
-  const std::string text = arguments.format == "csv" && !globals.json ? as_csv(table) : canonical(table) + "\n";
+  // On stdout --json means what it means everywhere.
+  const bool csv = arguments.format == "csv" && !(globals.json && arguments.output.empty());
+  const std::string text = csv ? as_csv(table) : canonical(table) + "\n";
   if (arguments.output.empty()) {
     print_result(globals, text, text);
     return 0;
