@@ -45,8 +45,8 @@ class KeyLock {
   int descriptor_ = -1;
 };
 
-// What this process reads, or made, must stay until it ends: one process is one run. Collecting garbage passes over entries
-// whose entry.json is locked, and takes the least recently used first, by that file's time.
+// What this process reads, or made, must stay until it ends: one process is one run. Collecting garbage passes over
+// entries whose entry.json is locked, and takes the least recently used first, by that file's time.
 class Use {
  public:
   // Takes a shared lock and renews the time. Nothing happens if the entry is not there.

@@ -30,8 +30,9 @@ std::optional<double> figure(const RunRecord& run, const std::string& metric, co
     return unit == "nats" ? score->second.loss : score->second.bits_per_byte;
   }
   const auto number = [](const Json& object, const std::string& key) -> std::optional<double> {
-    return object.is_object() && object.contains(key) && object[key].is_number() ? std::optional(object[key].get<double>())
-                                                                                 : std::nullopt;
+    return object.is_object() && object.contains(key) && object[key].is_number()
+               ? std::optional(object[key].get<double>())
+               : std::nullopt;
   };
   if (metric == "seconds") return run.seconds;
   if (metric.starts_with("seconds.")) return number(run.result.value("seconds", Json::object()), metric.substr(8));
@@ -114,13 +115,15 @@ bool check_same_text(const std::vector<Group>& groups, const std::string& metric
       // Shards of another tokenizer hold other bytes of the same text: then the count of the text's bytes must do.
       const bool both_texts = reference.text.starts_with("text ") && other.text.starts_with("text ");
       const bool same_vocabulary = other.tokens == reference.tokens;
-      if ((both_texts || same_vocabulary) && !reference.text.empty() && !other.text.empty() && reference.text != other.text)
+      if ((both_texts || same_vocabulary) && !reference.text.empty() && !other.text.empty() &&
+          reference.text != other.text)
         refuse(first, run, "were scored on different validation texts",
-               concat("Their validation data have the hashes ", reference.text.substr(0, 20), "... and ", other.text.substr(0, 20),
-                      "...; score both on the same text: caddie eval RUN MANIFEST."));
+               concat("Their validation data have the hashes ", reference.text.substr(0, 20), "... and ",
+                      other.text.substr(0, 20), "...; score both on the same text: caddie eval RUN MANIFEST."));
       if (other.bytes != reference.bytes)
         refuse(first, run, concat("were scored over ", reference.bytes, " and ", other.bytes, " bytes"),
-               "Give both the same evaluate.tokens, train.sequence and validation data; bits per byte of different bytes say nothing.");
+               "Give both the same evaluate.tokens, train.sequence and validation data; bits per byte of different "
+               "bytes say nothing.");
       same_tokens = same_tokens && other.tokens == reference.tokens;
     }
   return same_tokens;
@@ -159,13 +162,15 @@ Sides sides(const Group& baseline, const Group& candidate, const std::string& me
     both.candidate.push_back(*figure(run, metric, unit));
   }
   const std::size_t fewer = std::min(baseline.runs.size(), candidate.runs.size());
-  both.paired = both.baseline.size() == fewer && (fewer >= 2 || (baseline.runs.size() == 1 && candidate.runs.size() == 1));
+  both.paired =
+      both.baseline.size() == fewer && (fewer >= 2 || (baseline.runs.size() == 1 && candidate.runs.size() == 1));
   if (!both.paired) both = {figures(baseline, metric, unit), figures(candidate, metric, unit), false};
   return both;
 }
 
 TTest test_of(const Sides& both, double confidence) {
-  return both.paired ? paired_t(both.baseline, both.candidate, confidence) : welch_t(both.baseline, both.candidate, confidence);
+  return both.paired ? paired_t(both.baseline, both.candidate, confidence)
+                     : welch_t(both.baseline, both.candidate, confidence);
 }
 
 void judge_rule(CompareRow& row, const TTest& in_nats) {
@@ -201,7 +206,8 @@ std::size_t find_baseline(const std::vector<Group>& groups, const std::string& w
   std::string all;
   for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
   if (found.size() > 1)
-    throw Error(ErrorKind::usage, concat("--baseline '", wanted, "' may be ", found.size(), " of the variants"), "accepted: " + all);
+    throw Error(ErrorKind::usage, concat("--baseline '", wanted, "' may be ", found.size(), " of the variants"),
+                "accepted: " + all);
   const std::string guess = closest(wanted, names);
   throw Error(ErrorKind::usage, concat("--baseline '", wanted, "' is none of the variants that are compared"),
               guess.empty() ? "accepted: " + all : "did you mean '" + guess + "'?");
@@ -213,7 +219,8 @@ Comparison compare(const std::vector<Group>& groups, const CompareOptions& optio
   if (options.unit != "bpb" && options.unit != "nats")
     throw Error(ErrorKind::usage, concat("--unit is '", options.unit, "'"), "accepted: bpb, nats");
   if (groups.size() < 2)
-    throw Error(ErrorKind::usage, groups.empty() ? "there is nothing to compare" : "there is one variant only: " + groups[0].name,
+    throw Error(ErrorKind::usage,
+                groups.empty() ? "there is nothing to compare" : "there is one variant only: " + groups[0].name,
                 "Runs that differ in nothing but the seed are one variant; name a second one.");
   const std::size_t base = find_baseline(groups, options.baseline);
   Comparison comparison;
@@ -225,11 +232,14 @@ Comparison compare(const std::vector<Group>& groups, const CompareOptions& optio
   if (score) {
     nats = check_same_text(groups, comparison.metric);
     if (!nats && options.unit == "nats")
-      throw Error(ErrorKind::usage, "nats per token cannot be compared: the tokenizers make different numbers of tokens of the text",
+      throw Error(ErrorKind::usage,
+                  "nats per token cannot be compared: the tokenizers make different numbers of tokens of the text",
                   "Use --unit bpb.");
     comparison.unit = options.unit;
-    if (nats) comparison.other_unit = options.unit == "bpb" ? "nats" : "bpb";
-    else comparison.notes.push_back("the tokenizers differ: no nats per token, and the challenge's rule is not checked");
+    if (nats)
+      comparison.other_unit = options.unit == "bpb" ? "nats" : "bpb";
+    else
+      comparison.notes.push_back("the tokenizers differ: no nats per token, and the challenge's rule is not checked");
   } else if (comparison.metric.ends_with("loss")) {
     comparison.unit = "nats";
   }
@@ -260,15 +270,17 @@ Comparison compare(const std::vector<Group>& groups, const CompareOptions& optio
       row.seeds_needed = needed(row.test, both, options.alpha);
       if (!comparison.other_unit.empty())
         row.other_difference =
-            test_of(sides(groups[base], group, comparison.metric, comparison.other_unit), options.confidence).difference;
+            test_of(sides(groups[base], group, comparison.metric, comparison.other_unit), options.confidence)
+                .difference;
       if (nats) judge_rule(row, test_of(sides(groups[base], group, comparison.metric, "nats"), options.confidence));
       if (!row.test.p)
         row.notes.push_back("one seed: no interval and no test; run more seeds (caddie run MANIFEST --seeds 1,2,3)");
       else if (row.test.paired && groups[base].runs.size() != group.runs.size())
         row.notes.push_back(concat("paired on the ", row.test.n_candidate, " seeds that both have"));
       if (row.test.error == 0.0)
-        row.notes.push_back(row.test.difference == 0 ? "the same to the last digit for every seed"
-                                                     : "the same difference for every seed: there is no spread to test against");
+        row.notes.push_back(row.test.difference == 0
+                                ? "the same to the last digit for every seed"
+                                : "the same difference for every seed: there is no spread to test against");
     }
     comparison.rows.push_back(std::move(row));
   }

@@ -63,7 +63,8 @@ std::string metric_title(const Comparison& comparison) {
 
 std::vector<std::vector<std::string>> cells(const Comparison& comparison) {
   const int decimals = decimals_of(comparison);
-  const std::string level = fixed(100 * comparison.confidence, comparison.confidence * 100 == std::floor(comparison.confidence * 100) ? 0 : 1);
+  const std::string level = fixed(100 * comparison.confidence,
+                                  comparison.confidence * 100 == std::floor(comparison.confidence * 100) ? 0 : 1);
   std::vector<std::vector<std::string>> rows = {
       {"variant", "n", "mean", "difference", level + " % interval", "p", "p Holm", "test"}};
   const bool scores = !comparison.other_unit.empty();
@@ -72,15 +73,17 @@ std::vector<std::vector<std::string>> cells(const Comparison& comparison) {
   for (const char* title : {"seeds needed", "bytes (worst)", "train s", "score s"}) rows[0].push_back(title);
   for (const CompareRow& row : comparison.rows) {
     const TTest& test = row.test;
-    std::vector<std::string> line = {row.name, std::to_string(row.runs.size()),
-                                     fixed(row.mean, decimals) + (row.deviation ? " ± " + fixed(*row.deviation, decimals) : "")};
+    std::vector<std::string> line = {
+        row.name, std::to_string(row.runs.size()),
+        fixed(row.mean, decimals) + (row.deviation ? " ± " + fixed(*row.deviation, decimals) : "")};
     if (row.is_baseline) {
       line.insert(line.end(), {"baseline", "", "", "", ""});
       if (scores) line.insert(line.end(), {"", ""});
       line.push_back("");
     } else {
       line.push_back(with_sign(test.difference, decimals));
-      line.push_back(test.low ? "[" + with_sign(*test.low, decimals) + ", " + with_sign(*test.high, decimals) + "]" : "-");
+      line.push_back(test.low ? "[" + with_sign(*test.low, decimals) + ", " + with_sign(*test.high, decimals) + "]"
+                              : "-");
       line.push_back(p_text(test.p));
       line.push_back(p_text(row.p_holm));
       line.push_back(!test.p ? "-" : test.paired ? "paired" : "Welch");
@@ -99,8 +102,8 @@ std::vector<std::vector<std::string>> cells(const Comparison& comparison) {
 std::vector<std::string> footnotes(const Comparison& comparison) {
   std::vector<std::string> notes;
   if (!comparison.other_unit.empty()) {
-    std::string text = "rule: better by at least " + fixed(kRuleNats, 3) + " nats per token at p < " + fixed(kRuleLevel, 2) +
-                       ", one-sided";
+    std::string text = "rule: better by at least " + fixed(kRuleNats, 3) + " nats per token at p < " +
+                       fixed(kRuleLevel, 2) + ", one-sided";
     for (const CompareRow& row : comparison.rows)
       if (row.rule_p) text += "; " + row.name + ": p = " + p_text(row.rule_p);
     notes.push_back(text);
@@ -163,18 +166,23 @@ std::string to_csv(const Comparison& comparison) {
   };
   const auto plain = [](const std::optional<double>& value) { return value ? canonical(Json(*value)) : std::string(); };
   std::string text =
-      "name,n,metric,unit,mean,sd,difference,low,high,p,p_holm,paired,other_unit,other_difference,rule_p,rule_met,seeds_needed,"
-      "artifact_bytes_mean,artifact_bytes_worst,train_seconds_mean,train_seconds_worst,score_seconds_mean,score_seconds_worst\n";
+      "name,n,metric,unit,mean,sd,difference,low,high,p,p_holm,paired,other_unit,other_difference,rule_p,rule_met,"
+      "seeds_needed,"
+      "artifact_bytes_mean,artifact_bytes_worst,train_seconds_mean,train_seconds_worst,score_seconds_mean,score_"
+      "seconds_worst\n";
   for (const CompareRow& row : comparison.rows) {
     const auto both = [&](const std::optional<Extent>& extent) {
       return extent ? plain(extent->mean) + "," + plain(extent->worst) : std::string(",");
     };
-    text += quoted(row.name) + "," + std::to_string(row.runs.size()) + "," + comparison.metric + "," + comparison.unit + "," +
-            plain(row.mean) + "," + plain(row.deviation) + "," + plain(row.test.difference) + "," + plain(row.test.low) + "," +
-            plain(row.test.high) + "," + plain(row.test.p) + "," + plain(row.p_holm) + "," +
-            (row.test.paired ? "true" : "false") + "," + comparison.other_unit + "," + plain(row.other_difference) + "," +
-            plain(row.rule_p) + "," + (!row.rule_met ? "" : *row.rule_met ? "true" : "false") + "," +
-            (row.seeds_needed ? std::to_string(*row.seeds_needed) : "") + "," + both(row.artifact_bytes) + "," +
+    text += quoted(row.name) + "," + std::to_string(row.runs.size()) + "," + comparison.metric + "," + comparison.unit +
+            "," + plain(row.mean) + "," + plain(row.deviation) + "," + plain(row.test.difference) + "," +
+            plain(row.test.low) + "," + plain(row.test.high) + "," + plain(row.test.p) + "," + plain(row.p_holm) + "," +
+            (row.test.paired ? "true" : "false") + "," + comparison.other_unit + "," + plain(row.other_difference) +
+            "," + plain(row.rule_p) + "," +
+            (!row.rule_met   ? ""
+             : *row.rule_met ? "true"
+                             : "false") +
+            "," + (row.seeds_needed ? std::to_string(*row.seeds_needed) : "") + "," + both(row.artifact_bytes) + "," +
             both(row.train_seconds) + "," + both(row.score_seconds) + "\n";
   }
   return text;

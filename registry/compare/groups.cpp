@@ -29,7 +29,11 @@ struct Candidates {
 class Finder {
  public:
   explicit Finder(const fs::path& runs)
-      : runs_(runs), index_(runs), name_(index_.column("name")), variant_(index_.column("variant")), sweep_(index_.column("sweep")) {}
+      : runs_(runs),
+        index_(runs),
+        name_(index_.column("name")),
+        variant_(index_.column("variant")),
+        sweep_(index_.column("sweep")) {}
 
   std::set<std::size_t> rows(const std::string& argument) {
     const auto all = [&](auto matches) {
@@ -39,14 +43,18 @@ class Finder {
       return found;
     };
     const std::string last = fs::path(argument).lexically_normal().filename().string();
-    if (auto found = all([&](std::size_t row) { return index_.rows()[row].folder == argument; }); !found.empty()) return found;
-    if (auto found = all([&](std::size_t row) { return text_of(sweep_[row]) == argument || text_of(sweep_[row]) == last; });
+    if (auto found = all([&](std::size_t row) { return index_.rows()[row].folder == argument; }); !found.empty())
+      return found;
+    if (auto found =
+            all([&](std::size_t row) { return text_of(sweep_[row]) == argument || text_of(sweep_[row]) == last; });
         !found.empty())
       return found;
-    if (auto found = all([&](std::size_t row) { return text_of(variant_[row]) == argument || text_of(name_[row]) == argument; });
+    if (auto found =
+            all([&](std::size_t row) { return text_of(variant_[row]) == argument || text_of(name_[row]) == argument; });
         !found.empty())
       return found;
-    if (auto found = all([&](std::size_t row) { return sweep_name(text_of(sweep_[row])) == argument; }); !found.empty()) {
+    if (auto found = all([&](std::size_t row) { return sweep_name(text_of(sweep_[row])) == argument; });
+        !found.empty()) {
       // The newest sweep of that name: an older one may have had other settings.
       std::string newest;
       for (const std::size_t row : found) newest = std::max(newest, text_of(sweep_[row]));
@@ -54,18 +62,20 @@ class Finder {
     }
     try {
       const std::string id = find_run(runs_, argument).filename().string();
-      if (auto found = all([&](std::size_t row) { return index_.rows()[row].folder == id; }); !found.empty()) return found;
-    } catch (const Error&) {
-    }
+      if (auto found = all([&](std::size_t row) { return index_.rows()[row].folder == id; }); !found.empty())
+        return found;
+    } catch (const Error&) {}
     std::set<std::string> names;
     for (std::size_t row = 0; row < index_.rows().size(); ++row)
-      for (const std::string& text : {index_.rows()[row].folder, text_of(name_[row]), text_of(variant_[row]),
-                                      sweep_name(text_of(sweep_[row]))})
+      for (const std::string& text :
+           {index_.rows()[row].folder, text_of(name_[row]), text_of(variant_[row]), sweep_name(text_of(sweep_[row]))})
         if (!text.empty()) names.insert(text);
     const std::vector<std::string> known(names.begin(), names.end());
     const std::string guess = closest(argument, known);
-    throw Error(ErrorKind::usage, concat("'", argument, "' is no run, no name of runs and no sweep in ", fs::absolute(runs_).string()),
-                guess.empty() ? "caddie runs list shows all runs; --runs DIR looks elsewhere." : "Did you mean '" + guess + "'?");
+    throw Error(ErrorKind::usage,
+                concat("'", argument, "' is no run, no name of runs and no sweep in ", fs::absolute(runs_).string()),
+                guess.empty() ? "caddie runs list shows all runs; --runs DIR looks elsewhere."
+                              : "Did you mean '" + guess + "'?");
   }
 
   RunRecord load(std::size_t row) const { return load_run(runs_ / index_.rows()[row].folder); }
@@ -95,7 +105,8 @@ void tell_apart(std::vector<Group>& groups) {
           what += ", ...";
           break;
         }
-        what += concat(what.empty() ? "" : ", ", one.path, "=", one.b.is_string() ? one.b.get<std::string>() : canonical(one.b));
+        what += concat(what.empty() ? "" : ", ", one.path, "=",
+                       one.b.is_string() ? one.b.get<std::string>() : canonical(one.b));
       }
       same[i]->name += " (" + (what.empty() ? std::to_string(i + 1) : what) + ")";
     }
@@ -136,13 +147,15 @@ std::vector<Group> resolve_groups(const fs::path& runs, const std::vector<std::s
     const auto [member, first] = of_group.try_emplace(run.seed, run);
     if (first) continue;
     if (run.id > member->second.id) std::swap(member->second, run);
-    group.notes.push_back(concat("seed ", run.seed, " ran more than once: ", run.id, " is left out, the newest counts"));
+    group.notes.push_back(
+        concat("seed ", run.seed, " ran more than once: ", run.id, " is left out, the newest counts"));
   }
   for (auto& [i, of_group] : members)
     for (auto& [seed, run] : of_group) groups[i].runs.push_back(std::move(run));
   if (groups.empty())
-    throw Error(ErrorKind::usage, "none of these runs has a result",
-                unfinished.empty() ? "" : concat("not finished: ", unfinished.front(), unfinished.size() > 1 ? ", ..." : ""));
+    throw Error(
+        ErrorKind::usage, "none of these runs has a result",
+        unfinished.empty() ? "" : concat("not finished: ", unfinished.front(), unfinished.size() > 1 ? ", ..." : ""));
   for (const std::string& run : unfinished) groups.front().notes.push_back("left out, it has no result: " + run);
   tell_apart(groups);
   return groups;

@@ -28,11 +28,14 @@ class Refusal {
   explicit Refusal(const std::vector<std::string>& allow) : allow_(allow) {
     for (const std::string& one : allow)
       if (one != "seeds" && one != "limited" && one != "source")
-        throw Error(ErrorKind::usage, concat("--allow '", one, "' is unknown"),
-                    "accepted: seeds (fewer than three), limited (a part of the validation text), source (the program has "
-                    "changed since). Budgets, ledgers and differing manifests cannot be allowed.");
+        throw Error(
+            ErrorKind::usage, concat("--allow '", one, "' is unknown"),
+            "accepted: seeds (fewer than three), limited (a part of the validation text), source (the program has "
+            "changed since). Budgets, ledgers and differing manifests cannot be allowed.");
   }
-  void add(ErrorKind kind, const std::string& what, const std::string& next) { problems_.push_back({kind, what + "\n      " + next}); }
+  void add(ErrorKind kind, const std::string& what, const std::string& next) {
+    problems_.push_back({kind, what + "\n      " + next});
+  }
   void add_unless_allowed(const char* name, const std::string& what, const std::string& next) {
     if (std::find(allow_.begin(), allow_.end(), name) == allow_.end())
       add(ErrorKind::usage, what, concat(next, " Or pack it as it is: --allow ", name, "."));
@@ -70,12 +73,14 @@ void check_alike(const std::vector<RunRecord>& runs, Refusal& refusal) {
       refusal.add(ErrorKind::usage, concat("seed ", run.seed, " is there twice, in ", run.id), "Name one run a seed.");
     std::string what;
     for (const Differing& one : differing(first.resolved, run.resolved))
-      if (one.path != "seed") what += concat(what.empty() ? "" : ", ", one.path, " (", shown(one.a), " | ", shown(one.b), ")");
+      if (one.path != "seed")
+        what += concat(what.empty() ? "" : ", ", one.path, " (", shown(one.a), " | ", shown(one.b), ")");
     if (!what.empty())
       refusal.add(ErrorKind::usage, concat(first.id, " and ", run.id, " have different manifests: ", what),
                   "A submission's seeds share one configuration: caddie run MANIFEST --seeds 1,2,3.");
     if (const auto plugins = differing(plugins_without_files(first), plugins_without_files(run)); !plugins.empty())
-      refusal.add(ErrorKind::usage, concat(first.id, " and ", run.id, " ran with different plugins: ", plugins.front().path),
+      refusal.add(ErrorKind::usage,
+                  concat(first.id, " and ", run.id, " ran with different plugins: ", plugins.front().path),
                   "Run all seeds with one build.");
   }
 }
@@ -83,8 +88,9 @@ void check_alike(const std::vector<RunRecord>& runs, Refusal& refusal) {
 void check_budgets(const RunRecord& run, Refusal& refusal) {
   for (const Json& verdict : run.more.value("verdicts", Json::array()))
     if (!verdict.value("kept", true))
-      refusal.add(ErrorKind::budget, concat("seed ", run.seed, " is over its budget of ", shown(verdict.at("what")), ": ",
-                                            shown(verdict.at("used")), " of ", shown(verdict.at("cap"))),
+      refusal.add(ErrorKind::budget,
+                  concat("seed ", run.seed, " is over its budget of ", shown(verdict.at("what")), ": ",
+                         shown(verdict.at("used")), " of ", shown(verdict.at("cap"))),
                   "Make the model smaller or the stage faster; a broken budget cannot be packed.");
   if (run.status == "budget" && run.more.value("verdicts", Json::array()).empty())
     refusal.add(ErrorKind::budget, concat("seed ", run.seed, " is over a budget"), "caddie runs show says which.");
@@ -113,32 +119,40 @@ void check_scores(const RunRecord& run, const RunRecord& first, Refusal& refusal
   if (metric != headline_metric(first)) return;  // the manifests differ, which is said already
   const RunScore &score = run.scores.at(metric), &other = first.scores.at(metric);
   if (score.limited_to > 0)
-    refusal.add_unless_allowed("limited", concat("seed ", run.seed, " was scored on ", score.tokens,
-                                                 " tokens of the validation text only (evaluate.tokens)"),
+    refusal.add_unless_allowed("limited",
+                               concat("seed ", run.seed, " was scored on ", score.tokens,
+                                      " tokens of the validation text only (evaluate.tokens)"),
                                "Run with evaluate.tokens=all.");
   if (score.bytes != other.bytes || score.tokens != other.tokens)
-    refusal.add(ErrorKind::usage, concat("seed ", run.seed, " was scored over ", score.bytes, " bytes, seed ", first.seed, " over ",
-                                         other.bytes),
-                "Score all seeds on the same validation data.");
+    refusal.add(
+        ErrorKind::usage,
+        concat("seed ", run.seed, " was scored over ", score.bytes, " bytes, seed ", first.seed, " over ", other.bytes),
+        "Score all seeds on the same validation data.");
   // Loss, bits per byte and bytes must be of one score.
   if (std::abs(score.loss / std::log(2.0) * static_cast<double>(score.tokens) / score.bits_per_byte /
-                   static_cast<double>(score.bytes) - 1) > 1e-9)
-    refusal.add(ErrorKind::legality, concat("seed ", run.seed, ": loss, bits per byte and bytes do not belong together"),
+                   static_cast<double>(score.bytes) -
+               1) > 1e-9)
+    refusal.add(ErrorKind::legality,
+                concat("seed ", run.seed, ": loss, bits per byte and bytes do not belong together"),
                 "Its record was changed; run it again.");
 }
 
 void check_source(const RunRecord& run, const std::string& source, Refusal& refusal) {
   const std::string ran = run.environment.is_object() ? run.environment.value("source_sha256", "") : "";
   if (ran == source && !source.empty()) return;
-  refusal.add_unless_allowed("source", source.empty() ? "this program has no compressed source beside it"
-                                                      : concat("seed ", run.seed, " ran with another version of the program"),
+  refusal.add_unless_allowed("source",
+                             source.empty() ? "this program has no compressed source beside it"
+                                            : concat("seed ", run.seed, " ran with another version of the program"),
                              "Run it again with this program (what did not change comes from the cache).");
 }
 
 Json facts_of(const RunRecord& run) {
   Json scores = Json::object();
   for (const auto& [metric, score] : run.scores)
-    scores[metric] = {{"nats", score.nats}, {"tokens", score.tokens}, {"bytes", score.bytes}, {"loss", score.loss},
+    scores[metric] = {{"nats", score.nats},
+                      {"tokens", score.tokens},
+                      {"bytes", score.bytes},
+                      {"loss", score.loss},
                       {"bits_per_byte", score.bits_per_byte}};
   const Json& artifact = run.result.at("artifact");
   const fs::path file = run.folder / "artifact" / "model.caddie";
@@ -147,9 +161,12 @@ Json facts_of(const RunRecord& run) {
           {"started", run.started},
           {"metrics", run.metrics},
           {"scores", scores},
-          {"artifact", {{"bytes", artifact.at("bytes")}, {"code_bytes", artifact.at("code_bytes")},
-                        {"total_bytes", artifact.at("total_bytes")}, {"sha256", sha256_file(file)},
-                        {"decoded_sha256", run.stages.at("compress").at("outputs").value("decoded_hash", Json())}}},
+          {"artifact",
+           {{"bytes", artifact.at("bytes")},
+            {"code_bytes", artifact.at("code_bytes")},
+            {"total_bytes", artifact.at("total_bytes")},
+            {"sha256", sha256_file(file)},
+            {"decoded_sha256", run.stages.at("compress").at("outputs").value("decoded_hash", Json())}}},
           {"seconds", run.result.at("seconds")},
           {"train", run.result.value("train", Json::object())},
           {"verdicts", run.more.value("verdicts", Json::array())}};
@@ -211,7 +228,8 @@ Json submission_of(const std::vector<RunRecord>& runs, const PackOptions& option
 void ship(const fs::path& from, const fs::path& to) {
   std::error_code code;
   fs::copy_file(from, to, fs::copy_options::overwrite_existing, code);
-  if (code) throw Error(ErrorKind::failed, concat("cannot copy ", from.string(), " to ", to.string(), ": ", code.message()));
+  if (code)
+    throw Error(ErrorKind::failed, concat("cannot copy ", from.string(), " to ", to.string(), ": ", code.message()));
 }
 
 void write_seed(const RunRecord& run, const fs::path& folder) {
@@ -229,7 +247,8 @@ Json list_files(const fs::path& folder) {
   Json files = Json::object();
   for (const auto& item : fs::recursive_directory_iterator(folder))
     if (item.is_regular_file())
-      files[fs::relative(item.path(), folder).generic_string()] = {{"bytes", item.file_size()}, {"sha256", sha256_file(item.path())}};
+      files[fs::relative(item.path(), folder).generic_string()] = {{"bytes", item.file_size()},
+                                                                   {"sha256", sha256_file(item.path())}};
   return files;
 }
 
@@ -248,7 +267,8 @@ Json pack_runs(const std::vector<RunRecord>& given, const PackOptions& options) 
   const fs::path output = fs::absolute(options.output).lexically_normal();
   std::error_code code;
   if (fs::exists(output) && !fs::is_empty(output, code))
-    throw Error(ErrorKind::usage, concat(output.string(), " exists and is not empty"), "Choose another folder with -o.");
+    throw Error(ErrorKind::usage, concat(output.string(), " exists and is not empty"),
+                "Choose another folder with -o.");
 
   Refusal refusal(options.allow);
   const auto source = pipeline::source_archive();

@@ -68,8 +68,8 @@ class Verifier {
   }
   void number(const std::string& what, const Json& stated, double found, double tolerance, ErrorKind kind) {
     const double value = stated.is_number() ? stated.get<double>() : std::nan("");
-    add(what, std::abs(found - value) <= tolerance * std::max(1.0, std::abs(found)), stated.is_number() ? shown(value) : stated.dump(),
-        shown(found), kind);
+    add(what, std::abs(found - value) <= tolerance * std::max(1.0, std::abs(found)),
+        stated.is_number() ? shown(value) : stated.dump(), shown(found), kind);
   }
 
   // Every file is what files.json says, and there is no other.
@@ -87,8 +87,11 @@ class Verifier {
       }
       const bool same = fs::file_size(folder_ / name) == facts.at("bytes").get<std::uintmax_t>() &&
                         sha256_file(folder_ / name) == facts.at("sha256").get<std::string>();
-      if (same) ++good;
-      else add("file " + name, false, facts.at("sha256").get<std::string>().substr(0, 12), "another content", ErrorKind::data);
+      if (same)
+        ++good;
+      else
+        add("file " + name, false, facts.at("sha256").get<std::string>().substr(0, 12), "another content",
+            ErrorKind::data);
     }
     for (const std::string& name : there) add("file " + name, false, "not listed", "there", ErrorKind::data);
     if (good == listed.size() && there.empty())
@@ -109,7 +112,8 @@ class Verifier {
       largest = std::max(largest, size(seed_folder(seed.get<std::int64_t>()) / "model.caddie"));
     number("total bytes", submission_.at("bytes_total"), largest + source, 0, ErrorKind::data);
     if (const Json& cap = submission_.at("bytes_cap"); cap.is_number())
-      add("bytes under the cap", largest + source <= cap.get<double>(), cap.dump(), shown(largest + source), ErrorKind::budget);
+      add("bytes under the cap", largest + source <= cap.get<double>(), cap.dump(), shown(largest + source),
+          ErrorKind::budget);
   }
 
   fs::path seed_folder(std::int64_t seed) const { return folder_ / concat("seed_", seed); }
@@ -140,7 +144,8 @@ class Verifier {
     const Json& caps = submission_.at("budgets");
     const auto within = [&](const char* cap, double used, const char* what) {
       if (caps.contains(cap) && caps[cap].is_number())
-        add(name + what, used <= caps[cap].get<double>(), "at most " + caps[cap].dump(), shown(used), ErrorKind::budget);
+        add(name + what, used <= caps[cap].get<double>(), "at most " + caps[cap].dump(), shown(used),
+            ErrorKind::budget);
     };
     // Budgets of training are on the start of the last step.
     within("train_seconds", facts.at("train").value("last_step_started_at", 0.0), "training seconds");
@@ -153,7 +158,8 @@ class Verifier {
       const auto summary = eval::verify_ledger(seed_folder(seed) / "ledger.jsonl");
       const Json& stated = facts["scores"]["ttt_bpb"];
       number(name + "ledger's nats", stated.at("nats"), summary.score.nats, 0, ErrorKind::legality);
-      number(name + "ledger's bytes", stated.at("bytes"), static_cast<double>(summary.score.bytes), 0, ErrorKind::legality);
+      number(name + "ledger's bytes", stated.at("bytes"), static_cast<double>(summary.score.bytes), 0,
+             ErrorKind::legality);
     } catch (const Error& error) {
       add(name + "ledger", false, "scored before adapted", error.message(), ErrorKind::legality);
     }
@@ -178,15 +184,18 @@ class Verifier {
       overrides.push_back(concat("seed=", seed));
       fs::copy_file(seed_folder(seed) / "model.caddie", scratch.path / "model.caddie");
       log::info(concat("scoring seed ", seed));
-      found = replay_scores(folder_ / "manifest.yaml", overrides, scratch.path / "model.caddie", scratch.path, catalogue_);
+      found =
+          replay_scores(folder_ / "manifest.yaml", overrides, scratch.path / "model.caddie", scratch.path, catalogue_);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::interrupted) throw;
-      add(name + "scores", false, "computed again", error.message(), error.kind() == ErrorKind::legality ? error.kind() : ErrorKind::data);
+      add(name + "scores", false, "computed again", error.message(),
+          error.kind() == ErrorKind::legality ? error.kind() : ErrorKind::data);
       return;
     }
     for (const auto& [metric, value] : found.items())
       if (metric.ends_with("_bpb"))
-        number(name + metric, facts.at("metrics").value(metric, Json()), value.get<double>(), options_.tolerance, ErrorKind::legality);
+        number(name + metric, facts.at("metrics").value(metric, Json()), value.get<double>(), options_.tolerance,
+               ErrorKind::legality);
       else
         number(name + metric, facts.at("metrics").value(metric, Json()), value.get<double>(), 0, ErrorKind::legality);
   }
@@ -207,12 +216,14 @@ bool Verification::passed() const {
 ErrorKind Verification::kind() const {
   ErrorKind gravest = ErrorKind::data;
   for (const Check& check : checks)
-    if (!check.passed && (check.kind == ErrorKind::legality || (check.kind == ErrorKind::budget && gravest != ErrorKind::legality)))
+    if (!check.passed &&
+        (check.kind == ErrorKind::legality || (check.kind == ErrorKind::budget && gravest != ErrorKind::legality)))
       gravest = check.kind;
   return gravest;
 }
 
-Verification verify_submission(const fs::path& folder, const VerifyOptions& options, std::shared_ptr<const Catalogue> catalogue) {
+Verification verify_submission(const fs::path& folder, const VerifyOptions& options,
+                               std::shared_ptr<const Catalogue> catalogue) {
   try {
     return Verifier(folder, options, std::move(catalogue)).verify();
   } catch (const Json::exception& error) {  // a file that lacks what it should state
@@ -223,7 +234,10 @@ Verification verify_submission(const fs::path& folder, const VerifyOptions& opti
 Json to_json(const Verification& verification) {
   Json checks = Json::array();
   for (const Check& check : verification.checks)
-    checks.push_back({{"check", check.what}, {"status", check.passed ? "passed" : "failed"}, {"stated", check.stated}, {"found", check.found}});
+    checks.push_back({{"check", check.what},
+                      {"status", check.passed ? "passed" : "failed"},
+                      {"stated", check.stated},
+                      {"found", check.found}});
   return {{"ok", verification.passed()}, {"checks", checks}};
 }
 

@@ -19,15 +19,16 @@ class Catalogue;
 namespace caddie::registry {
 
 struct VerifyOptions {
-  std::vector<std::string> overrides;  // where the data lie here: data.validation=...; may change nothing but `data`, `device`
-  bool score = true;                   // false: files, bytes, ledgers and decoding only
-  double tolerance = 1e-6;             // bits per byte; another device or precision needs more
+  std::vector<std::string>
+      overrides;            // where the data lie here: data.validation=...; may change nothing but `data`, `device`
+  bool score = true;        // false: files, bytes, ledgers and decoding only
+  double tolerance = 1e-6;  // bits per byte; another device or precision needs more
 };
 
 struct Check {
-  std::string what;             // "seed 1: ttt_bpb"
+  std::string what;  // "seed 1: ttt_bpb"
   bool passed = false;
-  std::string stated, found;    // for people
+  std::string stated, found;         // for people
   ErrorKind kind = ErrorKind::data;  // what it means if it failed
 };
 struct CADDIE_API Verification {
@@ -37,8 +38,8 @@ struct CADDIE_API Verification {
   ErrorKind kind() const;
 };
 
-// Nothing is written but a scratch folder, which is removed. Throws Error(data) if the folder is no submission, and what the
-// manifest's loading throws; failed checks are in the result.
+// Nothing is written but a scratch folder, which is removed. Throws Error(data) if the folder is no submission, and
+// what the manifest's loading throws; failed checks are in the result.
 CADDIE_API Verification verify_submission(const std::filesystem::path& folder, const VerifyOptions& options,
                                           std::shared_ptr<const Catalogue> catalogue);
 

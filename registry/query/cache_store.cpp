@@ -153,17 +153,30 @@ std::optional<std::pair<double, std::string>> number_and_unit(const std::string&
 }  // namespace
 
 std::int64_t parse_size(const std::string& text) {
-  static const std::vector<std::pair<std::string, double>> units = {
-      {"", 1}, {"B", 1}, {"K", 1e3}, {"KB", 1e3}, {"KiB", 1024}, {"M", 1e6}, {"MB", 1e6}, {"MiB", 1048576},
-      {"G", 1e9}, {"GB", 1e9}, {"GiB", 1073741824}, {"T", 1e12}, {"TB", 1e12}, {"TiB", 1099511627776}};
+  static const std::vector<std::pair<std::string, double>> units = {{"", 1},
+                                                                    {"B", 1},
+                                                                    {"K", 1e3},
+                                                                    {"KB", 1e3},
+                                                                    {"KiB", 1024},
+                                                                    {"M", 1e6},
+                                                                    {"MB", 1e6},
+                                                                    {"MiB", 1048576},
+                                                                    {"G", 1e9},
+                                                                    {"GB", 1e9},
+                                                                    {"GiB", 1073741824},
+                                                                    {"T", 1e12},
+                                                                    {"TB", 1e12},
+                                                                    {"TiB", 1099511627776}};
   if (const auto parts = number_and_unit(text))
     for (const auto& [unit, bytes] : units)
       if (unit == parts->second && parts->first * bytes < 9e18) return static_cast<std::int64_t>(parts->first * bytes);
-  throw Error(ErrorKind::usage, concat("'", text, "' is no size"), "accepted: bytes, or a number with K, M, G, T (10^3 ...), KiB, MiB, GiB, TiB");
+  throw Error(ErrorKind::usage, concat("'", text, "' is no size"),
+              "accepted: bytes, or a number with K, M, G, T (10^3 ...), KiB, MiB, GiB, TiB");
 }
 
 double parse_age(const std::string& text) {
-  static const std::vector<std::pair<std::string, double>> units = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}, {"w", 604800}};
+  static const std::vector<std::pair<std::string, double>> units = {
+      {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}, {"w", 604800}};
   if (const auto parts = number_and_unit(text))
     for (const auto& [unit, seconds] : units)
       if (unit == parts->second) return parts->first * seconds;

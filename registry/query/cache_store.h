@@ -1,5 +1,5 @@
-// The stage cache as a store: what it holds, and what goes when it is too large. Entries that a run computes or reads at
-// that moment are never touched.
+// The stage cache as a store: what it holds, and what goes when it is too large. Entries that a run computes or reads
+// at that moment are never touched.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,16 @@ struct CacheItem {
   std::string stage, key;
   std::filesystem::path folder;
   std::int64_t bytes = 0;
-  double seconds = 0;           // that computing it took
-  std::int64_t last_used = 0;   // Unix time: of entry.json, which a hit renews
+  double seconds = 0;          // that computing it took
+  std::int64_t last_used = 0;  // Unix time: of entry.json, which a hit renews
   bool in_use = false;
 };
 // Least recently used first.
 CADDIE_API std::vector<CacheItem> cache_items(const std::filesystem::path& root);
 
 struct CollectOptions {
-  std::int64_t max_bytes = -1;   // what may stay; -1: no limit
-  double older_than_seconds = 0; // only what was not used for so long; with no limit all of that goes
+  std::int64_t max_bytes = -1;    // what may stay; -1: no limit
+  double older_than_seconds = 0;  // only what was not used for so long; with no limit all of that goes
   bool dry_run = false;
 };
 struct Collected {

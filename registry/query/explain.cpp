@@ -19,10 +19,11 @@ struct Other {
 };
 
 // An entry of the cache holds one score; the evaluate stage of a run has several, by metric.
-void add_entries(const fs::path& root, const std::string& stage, const std::string& before, std::map<std::string, Other>& others) {
+void add_entries(const fs::path& root, const std::string& stage, const std::string& before,
+                 std::map<std::string, Other>& others) {
   std::error_code code;
-  for (auto item = fs::recursive_directory_iterator(root / stage, code); !code && item != fs::recursive_directory_iterator();
-       item.increment(code)) {
+  for (auto item = fs::recursive_directory_iterator(root / stage, code);
+       !code && item != fs::recursive_directory_iterator(); item.increment(code)) {
     if (item.depth() == 2 && item->is_directory()) item.disable_recursion_pending();
     if (item.depth() != 2 || item->path().filename() != "entry.json") continue;
     try {
@@ -46,13 +47,14 @@ void add_run(const RunRecord& run, const std::string& stage, std::map<std::strin
 
 }  // namespace
 
-StageExplanation explain_stage(const fs::path& runs, const fs::path& cache, const std::string& name, const std::string& stage,
-                               const std::string& against) {
+StageExplanation explain_stage(const fs::path& runs, const fs::path& cache, const std::string& name,
+                               const std::string& stage, const std::string& against) {
   static const std::vector<std::string> stages = {"data", "train", "quantize", "compress", "evaluate", "ttt"};
   if (std::find(stages.begin(), stages.end(), stage) == stages.end()) {
     const std::string guess = closest(stage, stages);
-    throw Error(ErrorKind::usage, concat("unknown stage '", stage, "'"),
-                guess.empty() ? "accepted: data, train, quantize, compress, evaluate, ttt" : "did you mean '" + guess + "'?");
+    throw Error(
+        ErrorKind::usage, concat("unknown stage '", stage, "'"),
+        guess.empty() ? "accepted: data, train, quantize, compress, evaluate, ttt" : "did you mean '" + guess + "'?");
   }
   const RunRecord run = load_run(find_run(runs, name));
   if (!run.stages.contains(stage))
@@ -72,7 +74,9 @@ StageExplanation explain_stage(const fs::path& runs, const fs::path& cache, cons
   std::map<std::string, Other> others;
   if (!against.empty()) {
     add_run(load_run(find_run(runs, against)), stage, others);
-    if (others.empty()) throw Error(ErrorKind::usage, concat("the run ", against, " has no key of the stage ", stage), "Choose another with --against.");
+    if (others.empty())
+      throw Error(ErrorKind::usage, concat("the run ", against, " has no key of the stage ", stage),
+                  "Choose another with --against.");
   } else {
     if (stage != "evaluate") add_entries(cache, stage, explanation.hit ? run.updated : run.started, others);
     for (const RunRecord& other : scan_runs(runs).runs)
@@ -102,7 +106,8 @@ StageExplanation explain_stage(const fs::path& runs, const fs::path& cache, cons
 
 Json to_json(const StageExplanation& explanation) {
   Json list = Json::array();
-  for (const Differing& one : explanation.differing) list.push_back({{"path", one.path}, {"other", one.a}, {"this", one.b}});
+  for (const Differing& one : explanation.differing)
+    list.push_back({{"path", one.path}, {"other", one.a}, {"this", one.b}});
   const auto text = [](const std::string& value) { return value.empty() ? Json() : Json(value); };
   return {{"run", explanation.run},
           {"stage", explanation.stage},
@@ -110,7 +115,10 @@ Json to_json(const StageExplanation& explanation) {
           {"cached", explanation.hit},
           {"seconds", explanation.seconds},
           {"compared", explanation.compared},
-          {"other", {{"key", text(explanation.other_key)}, {"run", text(explanation.other_run)}, {"in_cache", explanation.other_in_cache}}},
+          {"other",
+           {{"key", text(explanation.other_key)},
+            {"run", text(explanation.other_run)},
+            {"in_cache", explanation.other_in_cache}}},
           {"differing", list}};
 }
 

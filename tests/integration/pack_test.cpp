@@ -1,5 +1,5 @@
-// From runs to a submission folder that a stranger can check, and tampering that the check finds; compare, runs and cache on
-// the same runs.
+// From runs to a submission folder that a stranger can check, and tampering that the check finds; compare, runs and
+// cache on the same runs.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -48,13 +48,16 @@ TEST_CASE("runs, compare, pack and verify on three seeds; tampering is found") {
   REQUIRE(place.run({"--seeds", "1,2,3", "name=stored", "compress.use=store"}).exit_code == 0);
 
   // The registry.
-  const Json list = result_of(place.caddie({"runs", "list", "--where", "compressor=store and seed>1", "--sort", "val_bpb"}));
+  const Json list =
+      result_of(place.caddie({"runs", "list", "--where", "compressor=store and seed>1", "--sort", "val_bpb"}));
   CHECK(list.at("runs").size() == 2);
   CHECK(place.caddie({"runs", "list", "--where", "val_bqb<1"}).exit_code == 2);
   const Json groups = result_of(place.caddie({"runs", "list", "--group-by", "all-but-seed"}));
   CHECK(groups.at("groups").size() == 2);
-  const std::string tiny = result_of(place.caddie({"runs", "list", "--where", "name=tiny and seed=1"})).at("runs").at(0).at("run");
-  const std::string stored = result_of(place.caddie({"runs", "list", "--where", "name=stored and seed=1"})).at("runs").at(0).at("run");
+  const std::string tiny =
+      result_of(place.caddie({"runs", "list", "--where", "name=tiny and seed=1"})).at("runs").at(0).at("run");
+  const std::string stored =
+      result_of(place.caddie({"runs", "list", "--where", "name=stored and seed=1"})).at("runs").at(0).at("run");
   const Json diff = result_of(place.caddie({"runs", "diff", tiny, stored}));
   CHECK(diff.at("stages").at(3).at("first") == "compressor.plugin.plugin");
   const Json why = result_of(place.caddie({"stage", "explain", stored, "compress"}));
@@ -91,7 +94,8 @@ TEST_CASE("runs, compare, pack and verify on three seeds; tampering is found") {
   INFO(packed.err);
   REQUIRE(packed.exit_code == 0);
   CHECK(result_of(packed).at("bytes_total").get<double>() < 16e6);
-  for (const char* name : {"README.md", "source.tar.xz", "seed_1/ledger.jsonl", "seed_3/tokenizer.model"}) CHECK(fs::exists(out / name));
+  for (const char* name : {"README.md", "source.tar.xz", "seed_1/ledger.jsonl", "seed_3/tokenizer.model"})
+    CHECK(fs::exists(out / name));
 
   fs::remove_all(place.runs());  // the folder stands alone
   fs::remove_all(place.cache());

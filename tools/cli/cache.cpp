@@ -25,17 +25,21 @@ std::string shown(const Json& value, bool absent) {
 
 int explain(const Globals& globals, const std::string& run, const std::string& stage, const std::string& against) {
   const auto why = registry::explain_stage(globals.runs, cache_root(globals), run, stage, against);
-  std::string text = concat(why.run, ": ", stage, why.hit ? " came from the cache" : " was computed", " (", human_seconds(why.seconds), ")\n");
+  std::string text = concat(why.run, ": ", stage, why.hit ? " came from the cache" : " was computed", " (",
+                            human_seconds(why.seconds), ")\n");
   const std::string where = why.other_run.empty() ? "an entry of the cache" : "run " + why.other_run;
   if (why.other_key.empty()) {
-    text += concat("Nothing else of this stage is known", why.hit ? ": its entry was removed since" : ": it was the first", ".\n");
+    text += concat("Nothing else of this stage is known",
+                   why.hit ? ": its entry was removed since" : ": it was the first", ".\n");
   } else if (why.other_key == why.key) {
     text += concat("The same key ", why.key.substr(0, 12), " belongs to ", where, ".\n");
     if (!why.hit) text += "Computed all the same: --no-cache, --from, or the entry was gone or damaged.\n";
   } else {
-    text += concat("Nearest of ", why.compared, ": ", where, ", key ", why.other_key.substr(0, 12), ". What differs:\n");
+    text +=
+        concat("Nearest of ", why.compared, ": ", where, ", key ", why.other_key.substr(0, 12), ". What differs:\n");
     std::vector<std::vector<std::string>> rows = {{"", "there", "here"}};
-    for (const registry::Differing& one : why.differing) rows.push_back({one.path, shown(one.a, one.absent_a), shown(one.b, one.absent_b)});
+    for (const registry::Differing& one : why.differing)
+      rows.push_back({one.path, shown(one.a, one.absent_a), shown(one.b, one.absent_b)});
     text += table(rows);
   }
   print_result(globals, canonical(registry::to_json(why)), text);
@@ -43,8 +47,10 @@ int explain(const Globals& globals, const std::string& run, const std::string& s
 }
 
 Json item_json(const registry::CacheItem& item) {
-  return {{"stage", item.stage}, {"key", item.key}, {"bytes", item.bytes}, {"seconds", item.seconds},
-          {"last_used", item.last_used}, {"in_use", item.in_use}, {"folder", item.folder.string()}};
+  return {{"stage", item.stage},           {"key", item.key},
+          {"bytes", item.bytes},           {"seconds", item.seconds},
+          {"last_used", item.last_used},   {"in_use", item.in_use},
+          {"folder", item.folder.string()}};
 }
 
 std::string age(std::int64_t last_used) {
@@ -61,11 +67,12 @@ int list(const Globals& globals) {
   for (const auto& item : items) {
     all.push_back(item_json(item));
     bytes += item.bytes;
-    rows.push_back({item.stage, item.key.substr(0, 12), with_commas(item.bytes), human_seconds(item.seconds), age(item.last_used),
-                    item.in_use ? "in use" : ""});
+    rows.push_back({item.stage, item.key.substr(0, 12), with_commas(item.bytes), human_seconds(item.seconds),
+                    age(item.last_used), item.in_use ? "in use" : ""});
   }
   print_result(globals, canonical(Json{{"root", cache_root(globals).string()}, {"bytes", bytes}, {"entries", all}}),
-               (items.empty() ? "" : table(rows)) + concat(items.size(), " entries, ", with_commas(bytes), " bytes in ", cache_root(globals).string(), "\n"));
+               (items.empty() ? "" : table(rows)) + concat(items.size(), " entries, ", with_commas(bytes), " bytes in ",
+                                                           cache_root(globals).string(), "\n"));
   return 0;
 }
 
@@ -81,13 +88,20 @@ int collect(const Globals& globals, const std::string& size, const std::string& 
   std::string text;
   for (const auto& item : done.removed) {
     removed.push_back(item_json(item));
-    text += concat(dry_run ? "would remove " : "removed ", item.stage, " ", item.key.substr(0, 12), ", ", with_commas(item.bytes), " bytes, used ",
-                   age(item.last_used), "\n");
+    text += concat(dry_run ? "would remove " : "removed ", item.stage, " ", item.key.substr(0, 12), ", ",
+                   with_commas(item.bytes), " bytes, used ", age(item.last_used), "\n");
   }
-  for (const auto& item : done.kept_in_use) text += concat("kept, in use: ", item.stage, " ", item.key.substr(0, 12), "\n");
-  text += concat(with_commas(done.bytes_before), " bytes before, ", with_commas(done.bytes_after), dry_run ? " would be left\n" : " left\n");
-  print_result(globals, canonical(Json{{"removed", removed}, {"kept_in_use", done.kept_in_use.size()}, {"bytes_before", done.bytes_before},
-                                       {"bytes_after", done.bytes_after}, {"dry_run", dry_run}}), text);
+  for (const auto& item : done.kept_in_use)
+    text += concat("kept, in use: ", item.stage, " ", item.key.substr(0, 12), "\n");
+  text += concat(with_commas(done.bytes_before), " bytes before, ", with_commas(done.bytes_after),
+                 dry_run ? " would be left\n" : " left\n");
+  print_result(globals,
+               canonical(Json{{"removed", removed},
+                              {"kept_in_use", done.kept_in_use.size()},
+                              {"bytes_before", done.bytes_before},
+                              {"bytes_after", done.bytes_after},
+                              {"dry_run", dry_run}}),
+               text);
   return 0;
 }
 
@@ -106,19 +120,23 @@ void add_cache_commands(Command& root) {
   why.argument("run", arguments->run, "A run");
   why.argument("stage", arguments->stage, "data, train, quantize, compress, evaluate or ttt");
   why.option("--against", arguments->against, "Compare with this run; default: with the nearest of all");
-  why.run([arguments](const Globals& globals) { return explain(globals, arguments->run, arguments->stage, arguments->against); });
+  why.run([arguments](const Globals& globals) {
+    return explain(globals, arguments->run, arguments->stage, arguments->against);
+  });
 
   auto cache = root.add("cache", "The stage cache: list, gc");
-  cache.add("list", "What it holds, least recently used first", "Example:\n  caddie cache list\n").run([](const Globals& globals) {
-    return list(globals);
-  });
-  auto gc = cache.add("gc", "Make room, least recently used first; never what a run uses at that moment",
-                      "Examples:\n  caddie cache gc --max-size 10G --dry-run\n  caddie cache gc --older-than 30d\n"
-                      "  caddie cache gc --max-size 50GiB --older-than 7d   # down to the size, but nothing used this week\n");
+  cache.add("list", "What it holds, least recently used first", "Example:\n  caddie cache list\n")
+      .run([](const Globals& globals) { return list(globals); });
+  auto gc = cache.add(
+      "gc", "Make room, least recently used first; never what a run uses at that moment",
+      "Examples:\n  caddie cache gc --max-size 10G --dry-run\n  caddie cache gc --older-than 30d\n"
+      "  caddie cache gc --max-size 50GiB --older-than 7d   # down to the size, but nothing used this week\n");
   gc.option("--max-size", arguments->size, "What may stay: 500M, 10G, 1.5TiB");
   gc.option("--older-than", arguments->older, "Only what was not used for so long: 12h, 30d");
   gc.flag("--dry-run", arguments->dry_run, "Only say what would go");
-  gc.run([arguments](const Globals& globals) { return collect(globals, arguments->size, arguments->older, arguments->dry_run); });
+  gc.run([arguments](const Globals& globals) {
+    return collect(globals, arguments->size, arguments->older, arguments->dry_run);
+  });
 }
 
 }  // namespace caddie::cli

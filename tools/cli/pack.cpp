@@ -56,7 +56,8 @@ int pack_command(const Globals& globals, PackArguments arguments) {
       {"largest model, bytes", with_commas(submission.at("artifact_bytes_max"))},
       {"compressed source, bytes", with_commas(submission.at("bytes_code"))},
       {"together, bytes", with_commas(submission.at("bytes_total"))}};
-  print_result(globals, canonical(result), table(rows) + "\nSubmission folder: " + folder + "\nNext:\n  caddie verify " + arguments.output + "\n");
+  print_result(globals, canonical(result),
+               table(rows) + "\nSubmission folder: " + folder + "\nNext:\n  caddie verify " + arguments.output + "\n");
   return 0;
 }
 
@@ -66,8 +67,10 @@ int verify_command(const Globals& globals, const VerifyArguments& arguments) {
   const auto verification = registry::verify_submission(arguments.folder, options, make_catalogue(globals));
   std::vector<std::vector<std::string>> rows = {{"check", "stated", "found", ""}};
   for (const registry::Check& check : verification.checks)
-    rows.push_back({check.what, check.stated, check.found, check.passed ? log::styled("passed", "32") : log::styled("FAILED", "31;1")});
-  print_result(globals, canonical(registry::to_json(verification)), table(rows) + (options.score ? "" : "  scores were not computed (--no-score)\n"));
+    rows.push_back({check.what, check.stated, check.found,
+                    check.passed ? log::styled("passed", "32") : log::styled("FAILED", "31;1")});
+  print_result(globals, canonical(registry::to_json(verification)),
+               table(rows) + (options.score ? "" : "  scores were not computed (--no-score)\n"));
   if (verification.passed()) return 0;
   std::size_t failed = 0;
   std::string first;
@@ -83,14 +86,15 @@ int verify_command(const Globals& globals, const VerifyArguments& arguments) {
 
 void add_pack_commands(Command& root) {
   auto packing = std::make_shared<PackArguments>();
-  auto pack = root.add("pack", "The submission folder: README, submission.json, logs, artifacts, source",
-                       "Examples:\n"
-                       "  caddie pack reference -o submission\n"
-                       "  caddie pack RUN RUN RUN -o submission --author NAME --summary \"GPTQ int5, score-first TTT\"\n"
-                       "  caddie pack quickstart -o try --allow seeds --allow limited\n"
-                       "\nRefused: seeds with different manifests or plugins, a broken budget, a ledger with a breach.\n"
-                       "Can be allowed: seeds (fewer than three), limited (a part of the validation text), source (the program\n"
-                       "has changed since the runs).\n");
+  auto pack = root.add(
+      "pack", "The submission folder: README, submission.json, logs, artifacts, source",
+      "Examples:\n"
+      "  caddie pack reference -o submission\n"
+      "  caddie pack RUN RUN RUN -o submission --author NAME --summary \"GPTQ int5, score-first TTT\"\n"
+      "  caddie pack quickstart -o try --allow seeds --allow limited\n"
+      "\nRefused: seeds with different manifests or plugins, a broken budget, a ledger with a breach.\n"
+      "Can be allowed: seeds (fewer than three), limited (a part of the validation text), source (the program\n"
+      "has changed since the runs).\n");
   pack.arguments("runs", packing->runs, "Runs, one a seed, or the name of their manifest", true);
   pack.option("-o,--output", packing->output, "The folder to make");
   pack.option("--allow", packing->options.allow, "seeds, limited or source; repeatable");
@@ -102,12 +106,13 @@ void add_pack_commands(Command& root) {
   pack.run([packing](const Globals& globals) { return pack_command(globals, *packing); });
 
   auto checking = std::make_shared<VerifyArguments>();
-  auto verify = root.add("verify", "Check a submission folder: count, decode, score again, compare",
-                         "Examples:\n"
-                         "  caddie verify submission\n"
-                         "  caddie verify submission data.validation='[/data/fineweb_val_*.bin]' --tolerance 1e-4\n"
-                         "  caddie verify submission --no-score\n"
-                         "\nExit codes: 4 a score or a ledger does not hold, 5 over a budget, 6 files are not what they should be.\n");
+  auto verify = root.add(
+      "verify", "Check a submission folder: count, decode, score again, compare",
+      "Examples:\n"
+      "  caddie verify submission\n"
+      "  caddie verify submission data.validation='[/data/fineweb_val_*.bin]' --tolerance 1e-4\n"
+      "  caddie verify submission --no-score\n"
+      "\nExit codes: 4 a score or a ledger does not hold, 5 over a budget, 6 files are not what they should be.\n");
   verify.argument("folder", checking->folder, "A submission folder");
   verify.arguments("overrides", checking->options.overrides, "Where the data lie here, data.key=value; device=...");
   verify.flag("--no-score", checking->no_score, "Only files, bytes, ledgers and decoding");

@@ -29,7 +29,8 @@ fs::path make_entry(const fs::path& root, const std::string& stage, const std::s
   const fs::path folder = root / stage / key.substr(0, 2) / key;
   fs::create_directories(folder);
   test::write_file(folder / "weights.bin", std::string(1000, 'x'));
-  write_json(folder / "entry.json", {{"key", key}, {"seconds", 2.0}, {"ingredients", {{"seed", 1}}}, {"written", "2026-01-01T00:00:00Z"}});
+  write_json(folder / "entry.json",
+             {{"key", key}, {"seconds", 2.0}, {"ingredients", {{"seed", 1}}}, {"written", "2026-01-01T00:00:00Z"}});
   const timespec then{std::time(nullptr) - age, 0};
   const timespec times[2] = {then, then};
   ::utimensat(AT_FDCWD, (folder / "entry.json").c_str(), times, 0);
@@ -90,14 +91,20 @@ TEST_CASE("what a process uses stays: a hit locks the entry and renews its time"
   pipeline::StageCache cache(scratch.path());
   const pipeline::StageKey key{"train", {{"seed", 1}}};
   bool hit = false;
-  const fs::path folder = cache.get(key, false, [](const fs::path& into) {
-    write_atomic(into / "weights.bin", std::string_view("content"));
-    return Json{{"loss", 1}};
-  }, hit).folder;
+  const fs::path folder = cache
+                              .get(
+                                  key, false,
+                                  [](const fs::path& into) {
+                                    write_atomic(into / "weights.bin", std::string_view("content"));
+                                    return Json{{"loss", 1}};
+                                  },
+                                  hit)
+                              .folder;
   const timespec then{std::time(nullptr) - 5000, 0};
   const timespec times[2] = {then, then};
   ::utimensat(AT_FDCWD, (folder / "entry.json").c_str(), times, 0);
-  cache.get(key, false, [](const fs::path&) { return Json(); }, hit);
+  cache.get(
+      key, false, [](const fs::path&) { return Json(); }, hit);
   CHECK(hit);
   const auto items = cache_items(scratch.path());
   REQUIRE(items.size() == 1);
@@ -120,18 +127,25 @@ TEST_CASE("sizes and ages are read with their units") {
 TEST_CASE("a computed stage is explained by the nearest other result") {
   const ScratchFolder scratch;
   const fs::path runs = scratch.path() / "runs", cache = scratch.path() / "cache";
-  make_run(runs, {.name = "far", .change = {{"train", {{"sequence", 1024}, {"schedule", {{"warmdown", 0.5}}}}}}, .started = "2026-04-01T10:00:00Z"});
+  make_run(runs, {.name = "far",
+                  .change = {{"train", {{"sequence", 1024}, {"schedule", {{"warmdown", 0.5}}}}}},
+                  .started = "2026-04-01T10:00:00Z"});
   const std::string near = make_run(runs, {.name = "near", .started = "2026-04-01T11:00:00Z"}).filename();
-  const std::string run = make_run(
-      runs, {.name = "run", .change = {{"train", {{"schedule", {{"warmdown", 0.5}}}}}}, .started = "2026-04-01T12:00:00Z"}).filename();
-  make_run(runs, {.name = "later", .change = {{"train", {{"schedule", {{"warmdown", 0.5}}}}}}, .started = "2026-04-01T13:00:00Z"});
+  const std::string run = make_run(runs, {.name = "run",
+                                          .change = {{"train", {{"schedule", {{"warmdown", 0.5}}}}}},
+                                          .started = "2026-04-01T12:00:00Z"})
+                              .filename();
+  make_run(
+      runs,
+      {.name = "later", .change = {{"train", {{"schedule", {{"warmdown", 0.5}}}}}}, .started = "2026-04-01T13:00:00Z"});
   const StageExplanation why = explain_stage(runs, cache, run, "train", "");
   CHECK_FALSE(why.hit);
   CHECK(why.compared == 2);
   REQUIRE(why.differing.size() == 1);
   CHECK(((why.differing[0].path == "train.schedule.warmdown") || (why.differing[0].path == "train.sequence")));
   CHECK(explain_stage(runs, cache, run, "train", near).differing.at(0).path == "train.schedule.warmdown");
-  CHECK(explain_stage(runs, cache, run, "compress", "").other_key == explain_stage(runs, cache, run, "compress", "").key);
+  CHECK(explain_stage(runs, cache, run, "compress", "").other_key ==
+        explain_stage(runs, cache, run, "compress", "").key);
   CHECK_THROWS_AS(explain_stage(runs, cache, run, "trian", ""), Error);
   CHECK_THROWS_AS(explain_stage(runs, cache, "nothing", "train", ""), Error);
 }

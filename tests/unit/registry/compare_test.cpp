@@ -27,11 +27,13 @@ void make_seeds(const ScratchFolder& scratch, const SyntheticRun& like, const st
   }
 }
 
-Comparison compared(const ScratchFolder& scratch, const std::vector<std::string>& names, const CompareOptions& options = {}) {
+Comparison compared(const ScratchFolder& scratch, const std::vector<std::string>& names,
+                    const CompareOptions& options = {}) {
   return compare(resolve_groups(scratch.path(), names), options);
 }
 
-std::string refusal(const ScratchFolder& scratch, const std::vector<std::string>& names, const CompareOptions& options = {}) {
+std::string refusal(const ScratchFolder& scratch, const std::vector<std::string>& names,
+                    const CompareOptions& options = {}) {
   try {
     compared(scratch, names, options);
   } catch (const Error& error) {
@@ -150,7 +152,8 @@ TEST_CASE("runs of one manifest are one variant; the newest of a seed counts; un
   CHECK(groups[0].runs[0].scores.at("val_bpb").bits_per_byte == 1.3);
   CHECK(groups[0].notes.size() == 2);
   // Ids name single runs, and two of one manifest make a pair of seeds.
-  const auto ids = resolve_groups(scratch.path(), {"20260401T100000Z_base_s1", "20260401T100000Z_base_s2", "20260401T100000Z_other_s1"});
+  const auto ids = resolve_groups(
+      scratch.path(), {"20260401T100000Z_base_s1", "20260401T100000Z_base_s2", "20260401T100000Z_other_s1"});
   CHECK(ids.size() == 2);
   CHECK(ids[0].runs.size() == 2);
   CHECK_THAT(refusal(scratch, {"base"}), Catch::Contains("one variant only"));

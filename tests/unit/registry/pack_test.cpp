@@ -71,15 +71,17 @@ TEST_CASE("three seeds of one manifest become a folder whose figures belong toge
   CHECK(submission.at("val_bpb").get<double>() == Approx(1.2));
   CHECK(submission.at("val_loss").get<double>() == Approx(1.2 * std::log(2.0) * 3));
   const fs::path out = scratch.path() / "out";
-  for (const char* name : {"README.md", "submission.json", "manifest.yaml", "files.json", "seed_1/model.caddie", "seed_2/train.log",
-                           "seed_3/facts.json", "seed_3/environment.json"})
+  for (const char* name : {"README.md", "submission.json", "manifest.yaml", "files.json", "seed_1/model.caddie",
+                           "seed_2/train.log", "seed_3/facts.json", "seed_3/environment.json"})
     CHECK(fs::exists(out / name));
   CHECK_FALSE(fs::exists(out / "seed_1/ledger.jsonl"));
   const Json files = read_json(out / "files.json");
-  for (const auto& [name, facts] : files.items()) CHECK(sha256_file(out / name) == facts.at("sha256").get<std::string>());
-  CHECK_THAT(read_text(out / "README.md"), Catch::Contains("1.20000 ± 0.01000 bits per byte") && Catch::Contains("--seeds 1,2,3"));
-  CHECK_THAT(read_text(out / "seed_1/train.log"), Catch::Contains("step:1/20000 train_loss:4.0000") &&
-                                                      Catch::Contains("final_sliding val_loss:"));
+  for (const auto& [name, facts] : files.items())
+    CHECK(sha256_file(out / name) == facts.at("sha256").get<std::string>());
+  CHECK_THAT(read_text(out / "README.md"),
+             Catch::Contains("1.20000 ± 0.01000 bits per byte") && Catch::Contains("--seeds 1,2,3"));
+  CHECK_THAT(read_text(out / "seed_1/train.log"),
+             Catch::Contains("step:1/20000 train_loss:4.0000") && Catch::Contains("final_sliding val_loss:"));
   CHECK_THROWS_AS(pack_runs(three(scratch), into(scratch)), Error);  // it is there already
 }
 
@@ -100,8 +102,8 @@ TEST_CASE("everything that speaks against packing is said at once, the gravest d
   runs.pop_back();
   const Refused budget = refused(runs, into(scratch, {}));
   CHECK(budget.kind == ErrorKind::budget);
-  CHECK_THAT(budget.text, Catch::Contains("seed 1 is over its budget of artifact bytes") && Catch::Contains("--allow seeds") &&
-                              Catch::Contains("--allow source"));
+  CHECK_THAT(budget.text, Catch::Contains("seed 1 is over its budget of artifact bytes") &&
+                              Catch::Contains("--allow seeds") && Catch::Contains("--allow source"));
 
   runs = three(scratch);
   runs[0].scores["sliding_bpb"].bits_per_byte -= 0.01;  // a score that its loss does not give
