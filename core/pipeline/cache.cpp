@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -42,6 +43,27 @@ class KeyLock {
 
  private:
   int descriptor_ = -1;
+};
+
+// What this process reads, or made, must stay until it ends: one process is one run. Collecting garbage passes over
+// entries whose entry.json is locked, and takes the least recently used first, by that file's time.
+class Use {
+ public:
+  // Takes a shared lock and renews the time. Nothing happens if the entry is not there.
+  explicit Use(const fs::path& folder) : descriptor_(::open((folder / "entry.json").c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) return;
+    while (::flock(descriptor_, LOCK_SH) != 0 && errno == EINTR) throw_if_interrupted();
+    ::futimens(descriptor_, nullptr);  // without write permission the old time stays
+  }
+  ~Use() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+  void keep() { descriptor_ = -1; }  // the system releases it with the process
+
+ private:
+  int descriptor_;
 };
 
 // Removes a temporary folder unless it was renamed.
@@ -115,8 +137,10 @@ CacheEntry StageCache::get(const StageKey& key, bool ignore_existing,
   hit = false;
   const auto use_existing = [&]() -> std::optional<CacheEntry> {
     if (ignore_existing) return std::nullopt;
+    Use use(folder_of(key));  // before it is read: nobody takes it away then
     auto entry = find(key);
     hit = entry.has_value();
+    if (hit) use.keep();
     return entry;
   };
   if (auto entry = use_existing()) return *entry;
@@ -144,6 +168,7 @@ CacheEntry StageCache::get(const StageKey& key, bool ignore_existing,
   if (code)
     throw Error(ErrorKind::failed, concat("cannot write the stage cache: ", folder.string(), ": ", code.message()));
   temporary.path.clear();
+  Use(folder).keep();
   return {folder, outputs, seconds};
 }
 

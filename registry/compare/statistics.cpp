@@ -90,7 +90,8 @@ TTest paired_t(std::span<const double> baseline, std::span<const double> candida
   test.difference = mean(differences);
   test.confidence = confidence;
   if (differences.size() < 2) return test;
-  const bool equal = std::all_of(differences.begin(), differences.end(), [&](double d) { return d == differences.front(); });
+  const bool equal =
+      std::all_of(differences.begin(), differences.end(), [&](double d) { return d == differences.front(); });
   test.error = equal ? 0.0 : std::sqrt(squares(differences) / (n - 1) / n);
   test.freedom = n - 1;
   conclude(test);
@@ -113,9 +114,11 @@ TTest welch_t(std::span<const double> baseline, std::span<const double> candidat
   };
   const double a = part(baseline), b = part(candidate);
   test.error = std::sqrt(a + b);
-  test.freedom = *test.error == 0 ? static_cast<double>(baseline.size() + candidate.size() - 2)
-                                  : (a + b) * (a + b) / (a * a / static_cast<double>(baseline.size() - 1) +
-                                                         b * b / static_cast<double>(candidate.size() - 1));
+  test.freedom =
+      *test.error == 0
+          ? static_cast<double>(baseline.size() + candidate.size() - 2)
+          : (a + b) * (a + b) /
+                (a * a / static_cast<double>(baseline.size() - 1) + b * b / static_cast<double>(candidate.size() - 1));
   conclude(test);
   return test;
 }
@@ -152,7 +155,9 @@ std::optional<std::int64_t> required_seeds(double difference, double deviation, 
   CADDIE_CHECK(alpha > 0 && alpha < 1, ErrorKind::usage, "the level is ", alpha, "; accepted: between 0 and 1");
   CADDIE_CHECK(power > 0 && power < 1, ErrorKind::usage, "the power is ", power, "; accepted: between 0 and 1");
   if (difference == 0 || !std::isfinite(difference) || !std::isfinite(deviation)) return std::nullopt;
-  const auto enough = [&](std::int64_t n) { return power_of(difference, deviation, n, alpha, paired, one_sided) >= power; };
+  const auto enough = [&](std::int64_t n) {
+    return power_of(difference, deviation, n, alpha, paired, one_sided) >= power;
+  };
   std::int64_t low = 1, high = 2;  // low is too few
   while (high < most && !enough(high)) {
     low = high;

@@ -1,5 +1,5 @@
-// The statistics of seed studies: Student's t tests, paired and Welch's, intervals, Holm's correction, and how many seeds
-// a difference takes. Numbers in, numbers out; what is compared with what is decided in compare.h.
+// The statistics of seed studies: Student's t tests, paired and Welch's, intervals, Holm's correction, and how many
+// seeds a difference takes. Numbers in, numbers out; what is compared with what is decided in compare.h.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,11 @@ namespace caddie::registry {
 struct CADDIE_API TTest {
   bool paired = false;
   std::size_t n_baseline = 0, n_candidate = 0;
-  double difference = 0;               // mean of the candidate minus mean of the baseline
-  std::optional<double> error;         // standard error of the difference
-  std::optional<double> freedom;       // degrees of freedom (Welch-Satterthwaite: not a whole number)
-  std::optional<double> low, high;     // confidence interval of the difference
-  std::optional<double> p;             // two-sided
+  double difference = 0;            // mean of the candidate minus mean of the baseline
+  std::optional<double> error;      // standard error of the difference
+  std::optional<double> freedom;    // degrees of freedom (Welch-Satterthwaite: not a whole number)
+  std::optional<double> low, high;  // confidence interval of the difference
+  std::optional<double> p;          // two-sided
   double confidence = 0.95;
 
   // One-sided p of H0 "difference >= bound" against H1 "difference < bound": small if the candidate is lower than the
@@ -29,7 +29,8 @@ struct CADDIE_API TTest {
 
 // Equal lengths, partners at equal positions. Where all differences are equal there is no spread: the interval is that
 // one value, and p is 0, or 1 for the value 0. Throws Error(usage) for unequal lengths, none, or a bad confidence.
-CADDIE_API TTest paired_t(std::span<const double> baseline, std::span<const double> candidate, double confidence = 0.95);
+CADDIE_API TTest paired_t(std::span<const double> baseline, std::span<const double> candidate,
+                          double confidence = 0.95);
 // Unequal variances. At least one value each; with one value on a side there is no interval.
 CADDIE_API TTest welch_t(std::span<const double> baseline, std::span<const double> candidate, double confidence = 0.95);
 
@@ -47,6 +48,7 @@ CADDIE_API std::optional<std::int64_t> required_seeds(double difference, double 
                                                       double power = 0.8, bool paired = true, bool one_sided = false,
                                                       std::int64_t most = 10000);
 // Power of that test with n seeds.
-CADDIE_API double power_of(double difference, double deviation, std::int64_t n, double alpha, bool paired, bool one_sided);
+CADDIE_API double power_of(double difference, double deviation, std::int64_t n, double alpha, bool paired,
+                           bool one_sided);
 
 }  // namespace caddie::registry

@@ -49,7 +49,7 @@ class Statement {
   Statement& bind(int place, const Value& value);
   bool step();  // whether there is a row
   void reset();
-  void run();   // step() and reset()
+  void run();  // step() and reset()
   std::int64_t integer(int column) const;
   std::string text(int column) const;
   bool is_null(int column) const;

@@ -18,12 +18,12 @@ struct Differing {
 CADDIE_API std::vector<Differing> differing(const Json& a, const Json& b);
 
 struct StageDiff {
-  std::string stage, key_a, key_b;       // keys empty where a run did not come to the stage
-  std::vector<Differing> ingredients;    // what the keys were made of; empty if equal, or not written down
+  std::string stage, key_a, key_b;     // keys empty where a run did not come to the stage
+  std::vector<Differing> ingredients;  // what the keys were made of; empty if equal, or not written down
 };
 struct RunDiff {
   std::vector<Differing> manifest, plugins, environment, metrics;
-  std::vector<StageDiff> stages;         // of either run, in the order of the stages
+  std::vector<StageDiff> stages;  // of either run, in the order of the stages
 };
 // Where plugins' files lie does not count as a difference, their content does.
 CADDIE_API RunDiff diff_runs(const RunRecord& a, const RunRecord& b);

@@ -12,11 +12,11 @@ namespace caddie::registry {
 struct Expression::Node {
   enum class Kind { all, any, negation, comparison, presence };
   Kind kind;
-  std::vector<Node> parts;            // of all, any, negation
-  std::vector<std::string> keys;      // left side
-  std::string sign;                   // = != < <= > >= ~ !~
+  std::vector<Node> parts;        // of all, any, negation
+  std::vector<std::string> keys;  // left side
+  std::string sign;               // = != < <= > >= ~ !~
   Value value;
-  std::vector<std::string> other;     // right side, where it is a key
+  std::vector<std::string> other;              // right side, where it is a key
   std::vector<std::size_t> left_at, right_at;  // of the keys in Expression::keys()
 };
 
@@ -34,7 +34,8 @@ struct Token {
 [[noreturn]] void fail(const std::string& text, std::size_t at, std::size_t length, const std::string& message,
                        const std::string& hint) {
   throw Error(ErrorKind::usage,
-              concat(message, "\n    ", text, "\n    ", std::string(at, ' '), std::string(std::max<std::size_t>(1, length), '^')),
+              concat(message, "\n    ", text, "\n    ", std::string(at, ' '),
+                     std::string(std::max<std::size_t>(1, length), '^')),
               hint);
 }
 
@@ -58,7 +59,8 @@ std::vector<Token> tokens_of(const std::string& text) {
       tokens.push_back({Token::Kind::sign, text.substr(start, i - start), start, i - start});
     } else {
       int depth = 0;  // signs inside a selector belong to the word
-      while (i < text.size() && (depth > 0 || (!is_sign(text[i]) && !std::isspace(static_cast<unsigned char>(text[i]))))) {
+      while (i < text.size() &&
+             (depth > 0 || (!is_sign(text[i]) && !std::isspace(static_cast<unsigned char>(text[i]))))) {
         if (text[i] == '[') ++depth;
         if (text[i] == ']') --depth;
         ++i;
@@ -82,7 +84,8 @@ std::optional<double> number_of(const std::string& text) {
 
 class Parser {
  public:
-  Parser(const std::string& text, const std::vector<std::string>& keys) : text_(text), known_(keys), tokens_(tokens_of(text)) {}
+  Parser(const std::string& text, const std::vector<std::string>& keys)
+      : text_(text), known_(keys), tokens_(tokens_of(text)) {}
 
   Node parse() {
     Node node = any();
@@ -131,13 +134,15 @@ class Parser {
   std::vector<std::string> key(const Token& token) const {
     const FoundKeys found = find_keys(token.text, known_);
     if (!found.keys.empty()) return found.keys;
-    fail(token, found.problem, found.suggestion.empty() ? found.hint : concat("did you mean '", found.suggestion, "'?"));
+    fail(token, found.problem,
+         found.suggestion.empty() ? found.hint : concat("did you mean '", found.suggestion, "'?"));
   }
 
   Node comparison() {
     const Token left = peek();
     if (left.kind != Token::Kind::word || left.text == "and" || left.text == "or")
-      fail(left, left.kind == Token::Kind::end ? "the condition ends where a key is expected" : "a key is expected here",
+      fail(left,
+           left.kind == Token::Kind::end ? "the condition ends where a key is expected" : "a key is expected here",
            "write KEY=VALUE, for example val_bpb<1.2");
     ++next_;
     Node node;
@@ -148,8 +153,7 @@ class Parser {
       node.kind = Node::Kind::presence;
       return node;
     }
-    if (sign.text == "!")
-      fail(sign, "'!' is no comparison", "accepted: = != < <= > >= ~ !~");
+    if (sign.text == "!") fail(sign, "'!' is no comparison", "accepted: = != < <= > >= ~ !~");
     ++next_;
     node.sign = sign.text == "==" ? "=" : sign.text == "~=" ? "~" : sign.text;
     const Token right = peek();

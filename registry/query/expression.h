@@ -4,9 +4,9 @@
 //   comparison := KEY (= | != | < | <= | > | >= | ~ | !~) VALUE      ~: contains, without regard to case
 //               | KEY                                                  has a value that is not "false"
 //
-// A value is a number, a word, or a text in quotes; after < <= > >= it may be another key (ttt_bpb<sliding_bpb). A key of
-// several entries (optimizer) holds if one of them does. Without a value every comparison is false; != and !~ are the
-// opposites of = and ~.
+// A value is a number, a word, or a text in quotes; after < <= > >= it may be another key (ttt_bpb<sliding_bpb). A key
+// of several entries (optimizer) holds if one of them does. Without a value every comparison is false; != and !~ are
+// the opposites of = and ~.
 #pragma once
 
 #include <functional>
@@ -24,8 +24,8 @@ using Lookup = std::function<const Value*(std::size_t i)>;
 
 class CADDIE_API Expression {
  public:
-  // `keys`: what can be asked for. An empty text holds for every run. Throws Error(usage) with the place marked by a caret
-  // and a suggestion.
+  // `keys`: what can be asked for. An empty text holds for every run. Throws Error(usage) with the place marked by a
+  // caret and a suggestion.
   Expression(const std::string& text, const std::vector<std::string>& keys);
   ~Expression();
   Expression(Expression&&) noexcept;

@@ -72,9 +72,9 @@ std::vector<std::pair<std::string, Value>> facts_of(const RunRecord& run) {
 }
 
 Json document_of(const RunRecord& run) {
-  Json document = {{"run", run.id},           {"directory", run.folder.string()}, {"name", run.name},
-                   {"seed", run.seed},        {"status", run.shown_status()},     {"started", run.started},
-                   {"updated", run.updated},  {"metrics", run.metrics},           {"tags", run.tags}};
+  Json document = {{"run", run.id},          {"directory", run.folder.string()}, {"name", run.name},
+                   {"seed", run.seed},       {"status", run.shown_status()},     {"started", run.started},
+                   {"updated", run.updated}, {"metrics", run.metrics},           {"tags", run.tags}};
   if (!run.stage.empty()) document["stage"] = run.stage;
   if (!run.error.empty()) document["error"] = run.error;
   if (!run.sweep.is_null()) document["sweep"] = run.sweep;
@@ -83,13 +83,47 @@ Json document_of(const RunRecord& run) {
 }
 
 const std::vector<std::string>& standing_keys() {
-  static const std::vector<std::string> keys = {
-      "run", "name", "seed", "status", "stage", "error", "started", "updated", "seconds", "tags", "sweep", "variant", "job",
-      "overrides", "host", "group", "train_loss", "last_step_bpb", "val_bpb", "roundtrip_bpb", "sliding_bpb", "ttt_bpb",
-      "last_step_nats", "val_nats", "roundtrip_nats", "sliding_nats", "ttt_nats", "val_tokens", "val_bytes",
-      "artifact.bytes", "artifact.code_bytes", "artifact.total_bytes", "seconds.data", "seconds.train", "seconds.quantize",
-      "seconds.compress", "seconds.evaluate", "seconds.ttt", "result.train.steps", "result.train.step_ms_median",
-      "result.train.tokens_per_second"};
+  static const std::vector<std::string> keys = {"run",
+                                                "name",
+                                                "seed",
+                                                "status",
+                                                "stage",
+                                                "error",
+                                                "started",
+                                                "updated",
+                                                "seconds",
+                                                "tags",
+                                                "sweep",
+                                                "variant",
+                                                "job",
+                                                "overrides",
+                                                "host",
+                                                "group",
+                                                "train_loss",
+                                                "last_step_bpb",
+                                                "val_bpb",
+                                                "roundtrip_bpb",
+                                                "sliding_bpb",
+                                                "ttt_bpb",
+                                                "last_step_nats",
+                                                "val_nats",
+                                                "roundtrip_nats",
+                                                "sliding_nats",
+                                                "ttt_nats",
+                                                "val_tokens",
+                                                "val_bytes",
+                                                "artifact.bytes",
+                                                "artifact.code_bytes",
+                                                "artifact.total_bytes",
+                                                "seconds.data",
+                                                "seconds.train",
+                                                "seconds.quantize",
+                                                "seconds.compress",
+                                                "seconds.evaluate",
+                                                "seconds.ttt",
+                                                "result.train.steps",
+                                                "result.train.step_ms_median",
+                                                "result.train.tokens_per_second"};
   return keys;
 }
 

@@ -11,11 +11,16 @@ namespace caddie::registry {
 namespace {
 
 const std::map<std::string, std::string>& short_names() {
-  static const std::map<std::string, std::string> names = {
-      {"optimizer", "optimizers.use"}, {"quantizer", "quantize.tensors.use"}, {"compressor", "compress.use"},
-      {"strategy", "ttt.use"},         {"bytes", "artifact.total_bytes"},     {"id", "run"},
-      {"val", "val_bpb"},              {"sliding", "sliding_bpb"},            {"tag", "tags"},
-      {"model", "model.use"}};
+  static const std::map<std::string, std::string> names = {{"optimizer", "optimizers.use"},
+                                                           {"quantizer", "quantize.tensors.use"},
+                                                           {"compressor", "compress.use"},
+                                                           {"strategy", "ttt.use"},
+                                                           {"bytes", "artifact.total_bytes"},
+                                                           {"id", "run"},
+                                                           {"val", "val_bpb"},
+                                                           {"sliding", "sliding_bpb"},
+                                                           {"tag", "tags"},
+                                                           {"model", "model.use"}};
   return names;
 }
 
@@ -76,7 +81,9 @@ FoundKeys find_keys(const std::string& name, const std::vector<std::string>& key
   }
   for (const auto& [shorter, path] : short_names()) names.insert(shorter);
   const std::vector<std::string> candidates(names.begin(), names.end());
-  return {{}, concat("unknown key '", name, "'"), "caddie runs list --keys lists what can be asked for",
+  return {{},
+          concat("unknown key '", name, "'"),
+          "caddie runs list --keys lists what can be asked for",
           closest(name, candidates)};
 }
 

@@ -116,7 +116,8 @@ RunList list_runs(const RunIndex& index, const ListQuery& query) {
     std::stable_sort(rows.begin(), rows.end(),
                      [&](std::size_t a, std::size_t b) { return comes_first(cells[a], cells[b], sort.falling); });
   }
-  if (query.limit > 0 && rows.size() > static_cast<std::size_t>(query.limit)) rows.resize(static_cast<std::size_t>(query.limit));
+  if (query.limit > 0 && rows.size() > static_cast<std::size_t>(query.limit))
+    rows.resize(static_cast<std::size_t>(query.limit));
   for (const std::size_t row : rows) {
     std::vector<OptionalValue> cells;
     for (const auto& column : keys) cells.push_back(table.cell(column, row));
@@ -196,12 +197,14 @@ GroupList group_runs(const RunIndex& index, const GroupQuery& query) {
     for (std::size_t column = 0; column < figures.size(); ++column) {
       std::vector<double> values;
       for (const std::size_t row : rows)
-        if (const OptionalValue cell = table.cell(keys[column], row); cell && cell->is_number) values.push_back(cell->number);
+        if (const OptionalValue cell = table.cell(keys[column], row); cell && cell->is_number)
+          values.push_back(cell->number);
       if (!values.empty()) group.figures[figures[column]] = {mean(values), standard_deviation(values), values.size()};
     }
     list.groups.push_back(std::move(group));
   }
-  std::sort(list.groups.begin(), list.groups.end(), [](const RunGroup& a, const RunGroup& b) { return a.runs < b.runs; });
+  std::sort(list.groups.begin(), list.groups.end(),
+            [](const RunGroup& a, const RunGroup& b) { return a.runs < b.runs; });
   if (!sort.name.empty()) {
     const auto figure = [&](const RunGroup& group) -> OptionalValue {
       const auto found = group.figures.find(sort.name);

@@ -17,25 +17,25 @@ struct ListQuery {
   std::vector<std::string> columns;  // empty: run, status, seed, the scores, bytes, and what `where` and `sort` ask for
 };
 struct RunList {
-  std::vector<std::string> columns;               // as they were asked for
-  std::vector<std::vector<OptionalValue>> rows;   // a list's entries are joined by commas
-  std::vector<RunIndex::Row> runs;                // of the rows
-  std::size_t matching = 0;                       // before the limit
+  std::vector<std::string> columns;              // as they were asked for
+  std::vector<std::vector<OptionalValue>> rows;  // a list's entries are joined by commas
+  std::vector<RunIndex::Row> runs;               // of the rows
+  std::size_t matching = 0;                      // before the limit
 };
 // Throws Error(usage) for unknown keys and conditions that cannot be read.
 CADDIE_API RunList list_runs(const RunIndex& index, const ListQuery& query);
 
 struct GroupQuery {
   ListQuery list;
-  std::string by = "all-but-seed";   // or keys with commas between
+  std::string by = "all-but-seed";  // or keys with commas between
 };
 struct RunGroup {
-  std::string name;                  // of its runs; with values of the keys where it is grouped by keys
-  std::vector<std::int64_t> seeds;   // sorted
-  std::vector<std::string> runs;     // ids, by time
+  std::string name;                 // of its runs; with values of the keys where it is grouped by keys
+  std::vector<std::int64_t> seeds;  // sorted
+  std::vector<std::string> runs;    // ids, by time
   struct Figure {
     double mean = 0;
-    std::optional<double> deviation; // of the sample; absent for one value
+    std::optional<double> deviation;  // of the sample; absent for one value
     std::size_t n = 0;
   };
   std::map<std::string, Figure> figures;  // by column

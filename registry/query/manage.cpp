@@ -16,7 +16,8 @@ fs::path bin_of(const fs::path& runs) { return fs::absolute(runs) / ".bin"; }
 
 void check_tag(const std::string& tag) {
   if (!tag.empty() && tag.size() <= 64 && tag.find_first_of(" ,'\"\t\n") == std::string::npos) return;
-  throw Error(ErrorKind::usage, concat("'", tag, "' cannot be a tag"), "accepted: up to 64 characters without blanks, commas and quotes");
+  throw Error(ErrorKind::usage, concat("'", tag, "' cannot be a tag"),
+              "accepted: up to 64 characters without blanks, commas and quotes");
 }
 
 fs::path find_in_bin(const fs::path& runs, const std::string& name) {
@@ -48,9 +49,11 @@ void check_at_rest(const fs::path& folder) {
 
 void move(const fs::path& from, const fs::path& to) {
   std::error_code code;
-  if (fs::exists(to, code)) throw Error(ErrorKind::failed, concat(to.string(), " exists already"), "Purge or rename it first.");
+  if (fs::exists(to, code))
+    throw Error(ErrorKind::failed, concat(to.string(), " exists already"), "Purge or rename it first.");
   fs::rename(from, to, code);
-  if (code) throw Error(ErrorKind::failed, concat("cannot move ", from.string(), " to ", to.string(), ": ", code.message()));
+  if (code)
+    throw Error(ErrorKind::failed, concat("cannot move ", from.string(), " to ", to.string(), ": ", code.message()));
 }
 
 }  // namespace

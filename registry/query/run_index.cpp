@@ -31,7 +31,8 @@ CREATE TABLE facts (key INTEGER NOT NULL, run INTEGER NOT NULL, value NOT NULL, 
 
 // Files of a run appear by renames, which change the folder's time; status.json may also be edited in place.
 std::string stamp_of(const fs::path& folder) {
-  struct stat directory {}, status {};
+  struct stat directory {
+  }, status{};
   if (::stat(folder.c_str(), &directory) != 0) return {};
   std::string stamp = concat(directory.st_mtim.tv_sec, ".", directory.st_mtim.tv_nsec);
   if (::stat((folder / "status.json").c_str(), &status) == 0)
@@ -73,9 +74,10 @@ class Writer {
  public:
   explicit Writer(Database& database)
       : database_(database),
-        put_run_(database, "INSERT INTO runs (folder, stamp, status, skipped) VALUES (?, ?, ?, ?) ON CONFLICT (folder) DO "
-                           "UPDATE SET stamp = excluded.stamp, status = excluded.status, skipped = excluded.skipped "
-                           "RETURNING id"),
+        put_run_(database,
+                 "INSERT INTO runs (folder, stamp, status, skipped) VALUES (?, ?, ?, ?) ON CONFLICT (folder) DO "
+                 "UPDATE SET stamp = excluded.stamp, status = excluded.status, skipped = excluded.skipped "
+                 "RETURNING id"),
         put_document_(database, "INSERT OR REPLACE INTO documents VALUES (?, ?)"),
         put_fact_(database, "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)") {
     Statement all(database, "SELECT id, key FROM keys");
@@ -150,7 +152,8 @@ RunIndex::RunIndex(fs::path runs) : runs_(fs::absolute(runs)) {
       }
       if (attempt < 2 && damage != Database::Damage::none) {
         // A folder that is not ours to write: the same answers, made anew each time.
-        log::debug(concat("the index ", file.string(), " cannot be written (", error.message, "): it is kept in memory"));
+        log::debug(
+            concat("the index ", file.string(), " cannot be written (", error.message, "): it is kept in memory"));
         try {
           database_ = std::make_unique<Database>("");
           database_->run(kSchema);
@@ -177,14 +180,15 @@ void RunIndex::open() {
   if (database_->number("PRAGMA user_version") == kSchemaVersion) return;
   Transaction transaction(*database_);
   if (database_->number("PRAGMA user_version") == kSchemaVersion) return;  // another process was faster
-  for (const char* table : {"facts", "keys", "documents", "runs"}) database_->run(concat("DROP TABLE IF EXISTS ", table));
+  for (const char* table : {"facts", "keys", "documents", "runs"})
+    database_->run(concat("DROP TABLE IF EXISTS ", table));
   database_->run(kSchema);
   database_->run(concat("PRAGMA user_version = ", kSchemaVersion));
   transaction.commit();
 }
 
-// With `all` every folder is read, and what the index held before goes, in one transaction: who looks meanwhile sees the
-// old index or the new one.
+// With `all` every folder is read, and what the index held before goes, in one transaction: who looks meanwhile sees
+// the old index or the new one.
 void RunIndex::refresh(bool all) {
   struct Known {
     std::string stamp, status;
@@ -213,7 +217,8 @@ void RunIndex::refresh(bool all) {
     const auto known = before.find(folder.name);
     return known != before.end() && known->second.stamp == folder.stamp && known->second.status == folder.status;
   });
-  const bool some_gone = std::any_of(before.begin(), before.end(), [&](const auto& run) { return !here.contains(run.first); });
+  const bool some_gone =
+      std::any_of(before.begin(), before.end(), [&](const auto& run) { return !here.contains(run.first); });
   if (!all && changed.empty() && !some_gone) return;
 
   Transaction transaction(*database_);

@@ -33,10 +33,10 @@ class CADDIE_API RunIndex {
     std::int64_t id;
     std::string folder;  // name in `runs`
   };
-  const std::vector<Row>& rows() const { return rows_; }       // by folder, that is by time
+  const std::vector<Row>& rows() const { return rows_; }  // by folder, that is by time
   const std::vector<SkippedFolder>& skipped() const { return skipped_; }
-  std::size_t read_folders() const { return read_folders_; }   // by the last refresh or rebuild
-  std::vector<std::string> keys() const;                       // sorted, with the standing ones
+  std::size_t read_folders() const { return read_folders_; }  // by the last refresh or rebuild
+  std::vector<std::string> keys() const;                      // sorted, with the standing ones
   // One value a row, in the order of rows().
   std::vector<OptionalValue> column(const std::string& key) const;
   // What `runs list --json` prints of the run.

@@ -43,12 +43,9 @@ void read_stages(RunRecord& run) {
 void take_score(RunRecord& run, const std::string& metric, const Json& outputs) {
   if (!outputs.is_object() || !outputs.contains("score")) return;
   const Json& score = outputs.at("score");
-  run.scores[metric] = {score.at("nats").get<double>(),
-                        score.at("tokens").get<std::int64_t>(),
-                        score.at("bytes").get<std::int64_t>(),
-                        score.at("loss").get<double>(),
-                        score.at("bits_per_byte").get<double>(),
-                        score.value("limited_to", std::int64_t{0})};
+  run.scores[metric] = {score.at("nats").get<double>(),          score.at("tokens").get<std::int64_t>(),
+                        score.at("bytes").get<std::int64_t>(),   score.at("loss").get<double>(),
+                        score.at("bits_per_byte").get<double>(), score.value("limited_to", std::int64_t{0})};
 }
 
 void read_scores(RunRecord& run) {
@@ -77,13 +74,15 @@ RunRecord read(const fs::path& folder) {
   run.folder = fs::absolute(folder).lexically_normal();
   if (!run.folder.has_filename()) run.folder = run.folder.parent_path();
   run.id = run.folder.filename().string();
-  CADDIE_CHECK(fs::exists(run.folder / "resolved.json"), ErrorKind::data, "it has no resolved.json: not a run's folder");
+  CADDIE_CHECK(fs::exists(run.folder / "resolved.json"), ErrorKind::data,
+               "it has no resolved.json: not a run's folder");
   run.resolved = read_json(run.folder / "resolved.json");
   CADDIE_CHECK(run.resolved.is_object() && run.resolved.contains("name"), ErrorKind::data,
                "resolved.json is not a resolved manifest");
   run.name = text_of(run.resolved, "name");
   run.seed = run.resolved.value("seed", std::int64_t{0});
-  CADDIE_CHECK(fs::exists(run.folder / "status.json"), ErrorKind::data, "it has no status.json: it was torn while it was made");
+  CADDIE_CHECK(fs::exists(run.folder / "status.json"), ErrorKind::data,
+               "it has no status.json: it was torn while it was made");
   const Json status = read_json(run.folder / "status.json");
   run.status = text_of(status, "status");
   run.stage = text_of(status, "stage");
@@ -138,7 +137,8 @@ RunRecord load_run(const fs::path& folder) {
 std::vector<fs::path> run_folders(const fs::path& runs) {
   std::vector<std::string> names;  // sorting paths compares them part by part
   std::error_code code;
-  for (auto item = fs::directory_iterator(runs, code); !code && item != fs::directory_iterator(); item.increment(code)) {
+  for (auto item = fs::directory_iterator(runs, code); !code && item != fs::directory_iterator();
+       item.increment(code)) {
     std::string name = item->path().filename().string();
     std::error_code ignored;
     if (!name.starts_with(".") && name != "sweeps" && item->is_directory(ignored)) names.push_back(std::move(name));
@@ -170,9 +170,8 @@ void flatten_into(const Json& value, const std::string& path, std::map<std::stri
     for (const auto& [key, child] : value.items()) flatten_into(child, path.empty() ? key : path + "." + key, leaves);
     return;
   }
-  const bool maps = value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), [](const Json& item) {
-    return item.is_object();
-  });
+  const bool maps = value.is_array() && !value.empty() &&
+                    std::all_of(value.begin(), value.end(), [](const Json& item) { return item.is_object(); });
   if (!maps) {
     leaves[path] = value;
     return;

@@ -14,14 +14,14 @@ struct SyntheticRun {
   std::string name = "demo";
   std::int64_t seed = 1;
   std::string status = "ok";
-  double bpb = 1.2;               // of the averaged weights; the later scores lie near it
+  double bpb = 1.2;  // of the averaged weights; the later scores lie near it
   std::int64_t tokens = 1000, bytes = 3000;
   std::int64_t artifact_bytes = 15'000'000, code_bytes = 100'000;
   double train_seconds = 10, evaluate_seconds = 2;
-  std::string text = "a";         // stands for the validation text
-  Json change = Json::object();   // merged into the resolved manifest
-  Json sweep = nullptr;           // sweep.json
-  std::string id = {};            // empty: made of `started`, name and seed
+  std::string text = "a";        // stands for the validation text
+  Json change = Json::object();  // merged into the resolved manifest
+  Json sweep = nullptr;          // sweep.json
+  std::string id = {};           // empty: made of `started`, name and seed
   std::string started = "2026-04-01T10:00:00Z";
 };
 
@@ -72,18 +72,28 @@ inline std::filesystem::path make_run(const std::filesystem::path& runs, const S
   put("environment.json", {{"cpu", "synthetic"}, {"device", "cpu"}, {"threads", 1}, {"git_commit", "0123"}});
   if (!run.sweep.is_null()) put("sweep.json", run.sweep);
   write_file(folder / "log.txt", run.started + " data from the cache\n");
-  write_file(folder / "metrics.jsonl", R"({"step":1,"train_loss":4.0,"elapsed_seconds":0.5})" "\n");
+  write_file(folder / "metrics.jsonl", R"({"step":1,"train_loss":4.0,"elapsed_seconds":0.5})"
+                                       "\n");
   const bool done = run.status == "ok" || run.status == "budget";
   const auto score = [&](double bpb) {
     const double nats = bpb * std::log(2.0) * static_cast<double>(run.bytes);
-    return Json{{"score", {{"nats", nats}, {"tokens", run.tokens}, {"bytes", run.bytes}, {"bits_per_byte", bpb},
-                           {"loss", nats / static_cast<double>(run.tokens)}}}};
+    return Json{{"score",
+                 {{"nats", nats},
+                  {"tokens", run.tokens},
+                  {"bytes", run.bytes},
+                  {"bits_per_byte", bpb},
+                  {"loss", nats / static_cast<double>(run.tokens)}}}};
   };
   Json stages = Json::object();
   const auto stage = [&](const char* name, double seconds, const Json& outputs, const Json& ingredients) {
     const std::string key = name + std::to_string(std::hash<std::string>{}(ingredients.dump()));
-    stages[name] = {{"stage", name}, {"key", key}, {"cached", false}, {"seconds", seconds}, {"computed_seconds", seconds},
-                    {"ingredients", ingredients}, {"outputs", outputs}};
+    stages[name] = {{"stage", name},
+                    {"key", key},
+                    {"cached", false},
+                    {"seconds", seconds},
+                    {"computed_seconds", seconds},
+                    {"ingredients", ingredients},
+                    {"outputs", outputs}};
     put((std::string("stages/") + name + ".json").c_str(), stages[name]);
   };
   const Json identity = {{"validation", {{"text_sha256", run.text}, {"bytes", run.bytes}, {"tokens", run.tokens}}},
@@ -91,31 +101,48 @@ inline std::filesystem::path make_run(const std::filesystem::path& runs, const S
   stage("data", 0.1, {{"identity", identity}}, {{"data", manifest["data"]}});
   if (run.status != "running")
     stage("train", run.train_seconds, {{"train_loss", 3.0}, {"steps", 100}},
-          {{"train", manifest["train"]}, {"optimizers", manifest["optimizers"]}, {"seed", run.seed}, {"model", manifest["model"]}});
+          {{"train", manifest["train"]},
+           {"optimizers", manifest["optimizers"]},
+           {"seed", run.seed},
+           {"model", manifest["model"]}});
   if (done) {
     stage("quantize", 1, {{"decoded_hash", "d"}}, {{"quantize", manifest["quantize"]}, {"seed", run.seed}});
     stage("compress", 1, {{"bytes", run.artifact_bytes}}, {{"compress", manifest["compress"]}});
-    stage("evaluate", run.evaluate_seconds,
-          {{"val_bpb", score(run.bpb)}, {"roundtrip_bpb", score(run.bpb + 0.01)}, {"sliding_bpb", score(run.bpb - 0.02)}},
-          {{"evaluate", manifest["evaluate"]}});
+    stage(
+        "evaluate", run.evaluate_seconds,
+        {{"val_bpb", score(run.bpb)}, {"roundtrip_bpb", score(run.bpb + 0.01)}, {"sliding_bpb", score(run.bpb - 0.02)}},
+        {{"evaluate", manifest["evaluate"]}});
     const bool adapts = !manifest["ttt"].is_null();
     if (adapts) stage("ttt", run.evaluate_seconds, score(run.bpb - 0.03), {{"ttt", manifest["ttt"]}});
     Json seconds = Json::object();
     for (const auto& [name, facts] : stages.items()) seconds[name] = facts["computed_seconds"];
-    Json metrics = {{"train_loss", 3.0}, {"val_bpb", run.bpb}, {"roundtrip_bpb", run.bpb + 0.01},
-                          {"sliding_bpb", run.bpb - 0.02}, {"ttt_bpb", run.bpb - 0.03}, {"val_tokens", run.tokens},
-                          {"val_bytes", run.bytes}};
+    Json metrics = {{"train_loss", 3.0},
+                    {"val_bpb", run.bpb},
+                    {"roundtrip_bpb", run.bpb + 0.01},
+                    {"sliding_bpb", run.bpb - 0.02},
+                    {"ttt_bpb", run.bpb - 0.03},
+                    {"val_tokens", run.tokens},
+                    {"val_bytes", run.bytes}};
     if (!adapts) metrics.erase("ttt_bpb");
-    put("result.json",
-        {{"result", {{"run", folder.filename().string()}, {"directory", folder.string()}, {"status", run.status},
-                     {"metrics", metrics}, {"seconds", seconds},
-                     {"artifact", {{"bytes", run.artifact_bytes}, {"code_bytes", run.code_bytes}, {"cap", 16000000},
-                                   {"path", (folder / "artifact/model.caddie").string()},
-                                   {"total_bytes", run.artifact_bytes + run.code_bytes}}},
-                     {"train", {{"steps", 100}, {"step_ms_median", 90.5}, {"tokens_per_second", 1e6}}}}},
-         {"more", {{"verdicts", Json::array()}, {"identity", identity}}}});
+    put("result.json", {{"result",
+                         {{"run", folder.filename().string()},
+                          {"directory", folder.string()},
+                          {"status", run.status},
+                          {"metrics", metrics},
+                          {"seconds", seconds},
+                          {"artifact",
+                           {{"bytes", run.artifact_bytes},
+                            {"code_bytes", run.code_bytes},
+                            {"cap", 16000000},
+                            {"path", (folder / "artifact/model.caddie").string()},
+                            {"total_bytes", run.artifact_bytes + run.code_bytes}}},
+                          {"train", {{"steps", 100}, {"step_ms_median", 90.5}, {"tokens_per_second", 1e6}}}}},
+                        {"more", {{"verdicts", Json::array()}, {"identity", identity}}}});
   }
-  Json status = {{"status", run.status}, {"started", run.started}, {"updated", run.started}, {"process", 1},
+  Json status = {{"status", run.status},
+                 {"started", run.started},
+                 {"updated", run.started},
+                 {"process", 1},
                  {"stage", run.status == "running" ? Json("train") : Json()}};
   if (run.status == "failed") status["error"] = "stage quantize: it did not work";
   put("status.json", status);

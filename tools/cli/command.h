@@ -68,7 +68,10 @@ void add_data_commands(Command& root);      // data ..., tokenizer ...       cli
 void add_artifact_commands(Command& root);  // artifact info|verify|decode   cli/artifact.cpp
 void add_weights_commands(Command& root);    // weights export|import        cli/weights.cpp
 void add_eval_commands(Command& root);      // eval, sample                  cli/eval.cpp
-void add_runs_commands(Command& root);      // runs list|show                cli/runs.cpp
+void add_runs_commands(Command& root);      // runs list|show|diff|...       cli/runs.cpp
+void add_compare_command(Command& root);    // compare                       cli/compare.cpp
+void add_pack_commands(Command& root);      // pack, verify                  cli/pack.cpp
+void add_cache_commands(Command& root);     // stage explain, cache list|gc  cli/cache.cpp
 void add_report_commands(Command& root);    // report, export               cli/report.cpp
 void add_parity_command(Command& root);     // parity                        cli/parity.cpp
 void add_bench_command(Command& root);      // bench                        cli/bench.cpp

@@ -42,6 +42,9 @@ void add_commands(Command& root) {
   add_weights_commands(root);
   add_eval_commands(root);
   add_runs_commands(root);
+  add_compare_command(root);
+  add_pack_commands(root);
+  add_cache_commands(root);
   add_report_commands(root);
   add_parity_command(root);
   add_bench_command(root);

@@ -45,8 +45,10 @@ std::string cell_text(const std::string& column, const OptionalValue& value) {
   if (!value->is_number) return value->text;
   const Json number = to_json(value);
   if (column.ends_with("_bpb") || column.ends_with("_nats") || column.ends_with("loss")) return fixed(value->number, 4);
-  if (number.is_number_integer()) return column.ends_with("bytes") ? with_commas(number.get<std::int64_t>()) : number.dump();
-  return std::abs(value->number) < 0.001 ? concat(value->number) : fixed(value->number, column.starts_with("seconds") ? 1 : 4);
+  if (number.is_number_integer())
+    return column.ends_with("bytes") ? with_commas(number.get<std::int64_t>()) : number.dump();
+  return std::abs(value->number) < 0.001 ? concat(value->number)
+                                         : fixed(value->number, column.starts_with("seconds") ? 1 : 4);
 }
 
 void say_skipped(const RunIndex& index) {
@@ -70,16 +72,20 @@ int list_bin(const Globals& globals) {
 }
 
 int list_groups(const Globals& globals, const RunIndex& index, const ListArguments& arguments) {
-  const GroupList list = group_runs(index, {{arguments.where, arguments.sort, arguments.limit, split(arguments.columns)},
-                                            arguments.group_by});
+  const GroupList list = group_runs(
+      index, {{arguments.where, arguments.sort, arguments.limit, split(arguments.columns)}, arguments.group_by});
   Json groups = Json::array();
   std::vector<std::vector<std::string>> rows = {{"name", "n"}};
   for (const std::string& column : list.columns) rows[0].push_back(header(column));
   for (const RunGroup& group : list.groups) {
     Json figures = Json::object();
     for (const auto& [column, figure] : group.figures)
-      figures[column] = {{"mean", figure.mean}, {"sd", figure.deviation ? Json(*figure.deviation) : Json()}, {"n", figure.n}};
-    groups.push_back({{"name", group.name}, {"n", group.runs.size()}, {"seeds", group.seeds}, {"runs", group.runs},
+      figures[column] = {
+          {"mean", figure.mean}, {"sd", figure.deviation ? Json(*figure.deviation) : Json()}, {"n", figure.n}};
+    groups.push_back({{"name", group.name},
+                      {"n", group.runs.size()},
+                      {"seeds", group.seeds},
+                      {"runs", group.runs},
                       {"metrics", figures}});
     std::vector<std::string> row = {group.name, std::to_string(group.runs.size())};
     for (const std::string& column : list.columns) {
@@ -91,12 +97,14 @@ int list_groups(const Globals& globals, const RunIndex& index, const ListArgumen
       const auto& [value, deviation, n] = found->second;
       const bool bytes = column.ends_with("bytes");
       std::string text = bytes ? with_commas(static_cast<std::int64_t>(value)) : cell_text(column, Value::of(value));
-      if (deviation) text += " ± " + (bytes ? with_commas(static_cast<std::int64_t>(*deviation)) : fixed(*deviation, 4));
+      if (deviation)
+        text += " ± " + (bytes ? with_commas(static_cast<std::int64_t>(*deviation)) : fixed(*deviation, 4));
       row.push_back(text);
     }
     rows.push_back(row);
   }
-  print_result(globals, canonical(Json{{"groups", groups}}), list.groups.empty() ? "no finished runs match" : table(rows));
+  print_result(globals, canonical(Json{{"groups", groups}}),
+               list.groups.empty() ? "no finished runs match" : table(rows));
   return 0;
 }
 
@@ -113,7 +121,8 @@ int list(const Globals& globals, const ListArguments& arguments) {
       Json run = index.document(found.runs[i]);
       if (!arguments.columns.empty()) {
         Json values = Json::object();
-        for (std::size_t c = 0; c < found.columns.size(); ++c) values[found.columns[c]] = registry::to_json(found.rows[i][c]);
+        for (std::size_t c = 0; c < found.columns.size(); ++c)
+          values[found.columns[c]] = registry::to_json(found.rows[i][c]);
         run = {{"run", run.at("run")}, {"columns", values}};
       }
       runs.push_back(std::move(run));
@@ -131,7 +140,8 @@ int list(const Globals& globals, const ListArguments& arguments) {
   if (found.rows.size() < found.matching)
     text += concat("  ", found.rows.size(), " of ", found.matching, " (--limit)\n");
   if (index.rows().empty())
-    text = "no runs in " + fs::absolute(globals.runs).string() + "\n  Start with: caddie run experiments/quickstart.yaml\n";
+    text = "no runs in " + fs::absolute(globals.runs).string() +
+           "\n  Start with: caddie run experiments/quickstart.yaml\n";
   else if (found.rows.empty())
     text = concat("none of ", index.rows().size(), " runs matches\n");
   print_result(globals, "", text);
@@ -140,9 +150,17 @@ int list(const Globals& globals, const ListArguments& arguments) {
 
 int show(const Globals& globals, const std::string& name) {
   const RunRecord run = load_run(find_run(globals.runs, name));
-  Json facts = {{"run", run.id}, {"directory", run.folder.string()}, {"name", run.name}, {"seed", run.seed},
-                {"status", run.shown_status()}, {"started", run.started}, {"updated", run.updated},
-                {"metrics", run.metrics}, {"tags", run.tags}, {"overrides", run.overrides}, {"sweep", run.sweep}};
+  Json facts = {{"run", run.id},
+                {"directory", run.folder.string()},
+                {"name", run.name},
+                {"seed", run.seed},
+                {"status", run.shown_status()},
+                {"started", run.started},
+                {"updated", run.updated},
+                {"metrics", run.metrics},
+                {"tags", run.tags},
+                {"overrides", run.overrides},
+                {"sweep", run.sweep}};
   if (!run.error.empty()) facts["error"] = run.error;
   if (!run.stage.empty()) facts["stage"] = run.stage;
   if (run.result.is_object()) facts["result"] = run.result;
@@ -151,7 +169,8 @@ int show(const Globals& globals, const std::string& name) {
   std::string tags;
   for (const std::string& tag : run.tags) tags += (tags.empty() ? "" : ", ") + tag;
   if (!tags.empty()) text += "tags: " + tags + "\n";
-  if (run.sweep.is_object()) text += concat("sweep: ", run.sweep.value("sweep", ""), ", variant ", run.sweep.value("variant", ""), "\n");
+  if (run.sweep.is_object())
+    text += concat("sweep: ", run.sweep.value("sweep", ""), ", variant ", run.sweep.value("variant", ""), "\n");
   if (run.result.is_object()) text += run_summary(run.result, run.more, (run.folder / "manifest.yaml").string());
   print_result(globals, canonical(facts), text);
   return 0;
@@ -159,18 +178,21 @@ int show(const Globals& globals, const std::string& name) {
 
 std::string side(const Json& value, bool absent) {
   if (absent) return "-";
-  if (value.is_string() && value.get<std::string>().size() == 64) return value.get<std::string>().substr(0, 12);  // a hash
+  if (value.is_string() && value.get<std::string>().size() == 64)
+    return value.get<std::string>().substr(0, 12);  // a hash
   if (value.is_string()) return value;
   return canonical(value);
 }
 
 std::string section(const char* title, const std::vector<Differing>& all, const RunRecord& a, const RunRecord& b) {
   if (all.empty()) return concat("\n", log::styled(title, "1"), ": the same\n");
-  std::vector<std::vector<std::string>> rows = {{"", "a: seed " + std::to_string(a.seed), "b: seed " + std::to_string(b.seed)}};
+  std::vector<std::vector<std::string>> rows = {
+      {"", "a: seed " + std::to_string(a.seed), "b: seed " + std::to_string(b.seed)}};
   for (const Differing& one : all) {
     rows.push_back({one.path, side(one.a, one.absent_a), side(one.b, one.absent_b)});
     if (one.a.is_number_float() && one.b.is_number_float())
-      rows.back().push_back(concat(one.b.get<double>() > one.a.get<double>() ? "+" : "", fixed(one.b.get<double>() - one.a.get<double>(), 6)));
+      rows.back().push_back(concat(one.b.get<double>() > one.a.get<double>() ? "+" : "",
+                                   fixed(one.b.get<double>() - one.a.get<double>(), 6)));
   }
   return concat("\n", log::styled(title, "1"), "\n", table(rows));
 }
@@ -192,7 +214,8 @@ int diff(const Globals& globals, const std::string& first, const std::string& se
     rows.push_back({stage.stage, what});
   }
   text += "\n" + log::styled("Stages", "1") + "\n";
-  for (const auto& row : rows) text += concat("  ", row[0], std::string(10 - std::min<std::size_t>(row[0].size(), 9), ' '), row[1], "\n");
+  for (const auto& row : rows)
+    text += concat("  ", row[0], std::string(10 - std::min<std::size_t>(row[0].size(), 9), ' '), row[1], "\n");
   Json json = to_json(found);
   json["a"] = a.id;
   json["b"] = b.id;
@@ -200,7 +223,8 @@ int diff(const Globals& globals, const std::string& first, const std::string& se
   return 0;
 }
 
-int tag(const Globals& globals, const std::string& run, const std::vector<std::string>& add, const std::vector<std::string>& remove) {
+int tag(const Globals& globals, const std::string& run, const std::vector<std::string>& add,
+        const std::vector<std::string>& remove) {
   const auto tags = tag_run(globals.runs, run, add, remove);
   std::string text;
   for (const std::string& one : tags) text += (text.empty() ? "" : ", ") + one;
@@ -212,13 +236,16 @@ int tag(const Globals& globals, const std::string& run, const std::vector<std::s
 int reindex(const Globals& globals) {
   const Stopwatch watch;
   RunIndex index(globals.runs);
-  if (!index.rows().empty() && index.read_folders() < index.rows().size()) index.rebuild();  // opening it did not read all
+  if (!index.rows().empty() && index.read_folders() < index.rows().size())
+    index.rebuild();  // opening it did not read all
   say_skipped(index);
   const double seconds = watch.seconds();
   Json skipped = Json::array();
-  for (const SkippedFolder& one : index.skipped()) skipped.push_back({{"folder", one.folder.string()}, {"reason", one.reason}});
+  for (const SkippedFolder& one : index.skipped())
+    skipped.push_back({{"folder", one.folder.string()}, {"reason", one.reason}});
   print_result(globals, canonical(Json{{"runs", index.rows().size()}, {"skipped", skipped}, {"seconds", seconds}}),
-               concat(with_commas(static_cast<std::int64_t>(index.rows().size())), " runs indexed in ", fixed(seconds, 2), " s"));
+               concat(with_commas(static_cast<std::int64_t>(index.rows().size())), " runs indexed in ",
+                      fixed(seconds, 2), " s"));
   return 0;
 }
 
@@ -234,16 +261,17 @@ int report_ids(const Globals& globals, const char* done, const std::vector<std::
 void add_runs_commands(Command& root) {
   auto runs = root.add("runs", "The runs that were made: list, show, diff, tag, remove, restore, reindex");
   auto listed = std::make_shared<ListArguments>();
-  auto listing = runs.add("list", "Runs with their scores: filter, sort, group",
-                          "Examples:\n"
-                          "  caddie runs list\n"
-                          "  caddie runs list --where 'val_bpb<1.2 and optimizer=muon' --sort val_bpb --limit 10\n"
-                          "  caddie runs list --where 'status=failed or not ttt_bpb' --columns run,error\n"
-                          "  caddie runs list --group-by all-but-seed --sort ttt_bpb\n"
-                          "  caddie runs list --group-by model.layers,compressor --columns val_bpb,bytes\n"
-                          "\nConditions: = != < <= > >= ~ (contains) !~, and, or, not, ( ). A key alone: it has a value.\n"
-                          "Keys: metrics, paths of the manifest or their ends (layers), optimizer, compressor, bytes, tags, ...;\n"
-                          "  caddie runs list --keys   lists all.\n");
+  auto listing =
+      runs.add("list", "Runs with their scores: filter, sort, group",
+               "Examples:\n"
+               "  caddie runs list\n"
+               "  caddie runs list --where 'val_bpb<1.2 and optimizer=muon' --sort val_bpb --limit 10\n"
+               "  caddie runs list --where 'status=failed or not ttt_bpb' --columns run,error\n"
+               "  caddie runs list --group-by all-but-seed --sort ttt_bpb\n"
+               "  caddie runs list --group-by model.layers,compressor --columns val_bpb,bytes\n"
+               "\nConditions: = != < <= > >= ~ (contains) !~, and, or, not, ( ). A key alone: it has a value.\n"
+               "Keys: metrics, paths of the manifest or their ends (layers), optimizer, compressor, bytes, tags, ...;\n"
+               "  caddie runs list --keys   lists all.\n");
   listing.option("--where", listed->where, "Only runs for which this holds");
   listing.option("--sort", listed->sort, "By this key; KEY:desc for the largest first");
   listing.option("--limit", listed->limit, "At most N; 0: all");
@@ -288,9 +316,12 @@ void add_runs_commands(Command& root) {
                       names->purge ? "" : "caddie runs restore ID brings a run back.\n");
   });
 
-  auto restoring = runs.add("restore", "Bring runs back from the bin", "Example:\n  caddie runs restore 20261124T0953\n");
+  auto restoring =
+      runs.add("restore", "Bring runs back from the bin", "Example:\n  caddie runs restore 20261124T0953\n");
   restoring.arguments("runs", names->all, "Runs in the bin (caddie runs list --bin)", true);
-  restoring.run([names](const Globals& globals) { return report_ids(globals, "restored", restore_runs(globals.runs, names->all), ""); });
+  restoring.run([names](const Globals& globals) {
+    return report_ids(globals, "restored", restore_runs(globals.runs, names->all), "");
+  });
 
   auto indexing = runs.add("reindex", "Read every run's folder again; never needed, always safe",
                            "The index is runs.sqlite in the folder of the runs. It can be deleted at any time.\n");

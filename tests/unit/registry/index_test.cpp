@@ -55,7 +55,8 @@ std::string message_of(const std::string& condition, const std::vector<std::stri
 
 TEST_CASE("a record holds what the folder says; torn and foreign folders are passed over with a reason") {
   const Scratch scratch;
-  const fs::path folder = make_run(scratch.path(), {.name = "a", .seed = 7, .sweep = {{"sweep", "s"}, {"variant", "v"}}});
+  const fs::path folder =
+      make_run(scratch.path(), {.name = "a", .seed = 7, .sweep = {{"sweep", "s"}, {"variant", "v"}}});
   const RunRecord run = load_run(folder);
   CHECK(run.name == "a");
   CHECK(run.seed == 7);
@@ -124,13 +125,13 @@ TEST_CASE("conditions: comparisons, words, short names, entries of lists") {
 TEST_CASE("a condition that cannot be read is marked, with what was meant") {
   const std::vector<std::string> keys = {"model.layers", "name", "quantize.tensors[match=matrix].bits",
                                          "train.fake_quant[match=mlp].bits", "val_bpb"};
-  CHECK_THAT(message_of("name=a and val_bpd<1", keys),
-             Catch::Contains("unknown key 'val_bpd'") && Catch::Contains("did you mean 'val_bpb'?") &&
-                 Catch::Contains("\n               ^^^^^^^"));
+  CHECK_THAT(message_of("name=a and val_bpd<1", keys), Catch::Contains("unknown key 'val_bpd'") &&
+                                                           Catch::Contains("did you mean 'val_bpb'?") &&
+                                                           Catch::Contains("\n               ^^^^^^^"));
   CHECK_THAT(message_of("bits<5", keys), Catch::Contains("quantize.tensors.bits, train.fake_quant.bits"));
   CHECK(message_of("quantize.tensors.bits<5", keys) == "no error");
-  for (const char* bad : {"name=", "name=a and", "(name=a", "name=a)", "name=a name=b", "=a", "name='a", "name!a", "and",
-                          "not", "name=a or or name=b", "()"}) {
+  for (const char* bad : {"name=", "name=a and", "(name=a", "name=a)", "name=a name=b", "=a", "name='a", "name!a",
+                          "and", "not", "name=a or or name=b", "()"}) {
     CAPTURE(bad);
     CHECK_THAT(message_of(bad, keys), Catch::Contains("^"));
   }
@@ -268,12 +269,13 @@ TEST_CASE("the difference of two runs names paths and the first ingredient of ea
   const Scratch scratch;
   const RunRecord a = load_run(make_run(scratch.path(), {.name = "a"}));
   const RunRecord b = load_run(make_run(
-      scratch.path(), {.name = "b", .bpb = 1.3, .change = {{"train", {{"schedule", {{"warmdown", 0.5}}}}}, {"ttt", nullptr}}}));
+      scratch.path(),
+      {.name = "b", .bpb = 1.3, .change = {{"train", {{"schedule", {{"warmdown", 0.5}}}}}, {"ttt", nullptr}}}));
   const RunDiff diff = diff_runs(a, b);
   std::vector<std::string> paths;
   for (const auto& one : diff.manifest) paths.push_back(one.path);
-  CHECK(paths == std::vector<std::string>{"name", "train.schedule.warmdown", "ttt", "ttt.chunk", "ttt.epochs", "ttt.learning_rate",
-                                          "ttt.use"});
+  CHECK(paths == std::vector<std::string>{"name", "train.schedule.warmdown", "ttt", "ttt.chunk", "ttt.epochs",
+                                          "ttt.learning_rate", "ttt.use"});
   CHECK(diff.manifest.back().absent_b);
   CHECK(diff.plugins.empty());  // only where the file lies differs
   CHECK(diff.environment.empty());
@@ -284,8 +286,8 @@ TEST_CASE("the difference of two runs names paths and the first ingredient of ea
   CHECK(to_json(diff).at("stages").at(1).at("first") == "train.schedule.warmdown");
 }
 
-// Ten thousand runs; CADDIE_MANY_RUNS=DIR keeps the folders. The limits of issue 5 are checked on the processor's time: the
-// wall's, which is printed too, is what a machine has left beside other work.
+// Ten thousand runs; CADDIE_MANY_RUNS=DIR keeps the folders. The limits of issue 5 are checked on the processor's time:
+// the wall's, which is printed too, is what a machine has left beside other work.
 class Both {
  public:
   double cpu() const { return static_cast<double>(std::clock() - cpu_) / CLOCKS_PER_SEC; }
@@ -307,7 +309,8 @@ TEST_CASE("many runs", "[.many]") {
   CHECK(RunIndex(runs).rows().size() == 10000);
   WARN("reindex: " << making.text());
   CHECK(making.cpu() < 10);
-  for (const char* where : {"", "val_bpb<1.15 and optimizer=muon", "not (layers>9 or name~variant3) and compress.quality=11"}) {
+  for (const char* where :
+       {"", "val_bpb<1.15 and optimizer=muon", "not (layers>9 or name~variant3) and compress.quality=11"}) {
     const Both listing;
     list_runs(RunIndex(runs), {where, "val_bpb", 20, {}});
     WARN("list '" << where << "': " << listing.text());
