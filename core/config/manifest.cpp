@@ -2,6 +2,7 @@
 #include "core/config/manifest.h"
 
 #include "core/config/checker.h"
+#include "core/config/frozen.h"
 #include "core/config/merge.h"
 #include "core/config/resolve.h"
 #include "core/config/text.h"
@@ -37,6 +38,11 @@ Checked resolve(const Chain& chain, const Node& tree, const ComponentSchemas& sc
 }  // namespace config
 
 Manifest load_manifest(const fs::path& file, std::span<const std::string> overrides, const ComponentSchemas& schemas) {
+  if (auto frozen = read_frozen(file)) {
+    if (overrides.empty()) return *frozen;
+    throw Error(ErrorKind::usage, concat(file.string(), " is a frozen manifest, it takes no override: ", overrides.front()),
+                concat("Run what it was made from: ", frozen->file.string()));
+  }
   config::Problems problems;
   config::Chain chain = config::load_chain(file, problems);
   std::vector<std::string> order = chain.names;

@@ -21,6 +21,7 @@ struct RunOptions {
   bool no_cache = false;        // compute everything
   bool offline = false;         // a dataset that is not on this machine is an error, not a download
   std::string resume;           // go on with this run
+  std::string id;               // the run's folder; an existing one is gone on with, as by `resume`. Empty: a new one
 };
 
 struct RunOutcome {

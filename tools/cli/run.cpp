@@ -20,7 +20,7 @@ namespace {
 struct RunArguments {
   std::string manifest;
   std::vector<std::string> overrides;
-  std::string from, until, resume, seeds, profile;
+  std::string from, until, resume, id, seeds, profile;
   bool no_cache = false, offline = false;
   RankArguments ranks;
 };
@@ -48,6 +48,7 @@ void run_once(const Globals& globals, const RunArguments& arguments, const std::
   options.no_cache = arguments.no_cache;
   options.offline = arguments.offline;
   options.resume = arguments.resume;
+  options.id = arguments.id;
   const pipeline::RunOutcome outcome = pipeline::run(session, options);
   const bool finished = !outcome.error || outcome.error->kind() == ErrorKind::budget;
   print_result(globals, canonical(outcome.result), finished ? run_summary(outcome.result, outcome.more, arguments.manifest) : "");
@@ -89,7 +90,8 @@ int run_here(const Globals& globals, const RunArguments& arguments, Group* group
     run_once(globals, arguments, given, group);
     return 0;
   }
-  if (!arguments.resume.empty()) throw Error(ErrorKind::usage, "--seeds and --resume exclude each other");
+  if (!arguments.resume.empty() || !arguments.id.empty())
+    throw Error(ErrorKind::usage, "--seeds excludes --resume and --id: there are several runs");
   for (const std::string& seed : split_seeds(arguments.seeds)) {
     std::vector<std::string> overrides = given;
     overrides.push_back("seed=" + seed);
@@ -157,6 +159,7 @@ void add_run_commands(Command& root) {
   run.flag("--no-cache", arguments->no_cache, "Compute every stage");
   run.flag("--offline", arguments->offline, "No download: a dataset that is not on this machine is exit 6");
   run.option("--resume", arguments->resume, "Go on with a run that was interrupted (its id or folder)");
+  run.option("--id", arguments->id, "Name of the run's folder; if it is there already, go on with it");
   run.option("--profile", arguments->profile, "Write a trace of where the time goes, for Perfetto or chrome://tracing");
   add_rank_options(run, arguments->ranks);
   run.run([arguments](const Globals& globals) { return run_command(globals, *arguments); });
