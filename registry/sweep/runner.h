@@ -24,6 +24,8 @@ struct RunnerSettings {
   int max_failures = 0;       // so many failures start no more jobs; 0: no limit
   bool retry_failed = false;  // failed and cancelled jobs start again
   std::vector<std::string> only;  // these jobs alone; empty: all
+  std::string lock = "runner";    // one runner of this name at a time; tasks of a batch system have one for each job
+  bool lease = true;              // false: the batch system has given the place
   double poll_seconds = 0.03;
 };
 
@@ -44,6 +46,7 @@ struct RunnerHooks {
 struct RunnerOutcome {
   bool interrupted = false;  // stopped on request, or jobs are left that were interrupted
   int signal = 0;            // of the second request: stopped at once
+  bool limit_near = false;   // stopped because the batch system's time limit came near (SIGUSR2)
 };
 
 // `jobs` in the order of the plan. Throws Error(failed) if another process runs this sweep.

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "caddie/error.h"
 #include "core/base/files.h"
 #include "registry/sweep/child.h"
 

@@ -52,6 +52,7 @@ void add_artifact_commands(Command& root);  // artifact info|verify|decode   cli
 void add_eval_commands(Command& root);      // eval, sample                  cli/eval.cpp
 void add_runs_commands(Command& root);      // runs list|show                cli/runs.cpp
 void add_report_commands(Command& root);    // report, export               cli/report.cpp
+void add_sweep_commands(Command& root);     // sweep plan|run|status|...     cli/sweep.cpp
 void add_parity_command(Command& root);     // parity                        cli/parity.cpp
 void add_bench_command(Command& root);      // bench                        cli/bench.cpp
 void add_doctor_commands(Command& root);    // doctor, completion, version   cli/doctor.cpp

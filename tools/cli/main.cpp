@@ -40,6 +40,7 @@ void add_commands(Command& root) {
   add_data_commands(root);
   add_artifact_commands(root);
   add_eval_commands(root);
+  add_sweep_commands(root);
   add_runs_commands(root);
   add_report_commands(root);
   add_parity_command(root);
