@@ -43,7 +43,7 @@ Walk::Steps Walk::follow(const Session& session) {
   const StageKey first = data_key(session, steps);
   const CacheEntry* data = look(first, steps.missing.empty(), "data", steps);
   if (data) steps.identity = data->outputs.at("identity");
-  const Json identity = data ? steps.identity : Json{{"pending", pending()}};
+  const Json identity = data ? steps.identity : Json{{"pending", pending()}, {"tokenizer", {{"sha256", pending()}}}};
 
   const CacheEntry* train = look(train_stage_key(session, identity), data != nullptr, "train", steps);
   if (train) steps.outputs = train->outputs;

@@ -340,6 +340,16 @@ class Runner {
         ask(active, *reason, "stopped");
       }
     }
+    for (std::size_t job = 0; job < record_.jobs.size(); ++job) {  // those that would train the same
+      SweepJob& s = state(job);
+      if (s.status != "pending" || !wanted(job)) continue;
+      if (const auto reason = hooks_.hopeless(record_, s)) {
+        s.status = "stopped";
+        s.note = *reason;
+        save(job);
+        log::info(concat("not starting ", s.job, ": ", *reason));
+      }
+    }
   }
 
   bool work_left() {

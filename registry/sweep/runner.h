@@ -37,7 +37,7 @@ struct RunnerJob {
 };
 
 struct RunnerHooks {
-  // Asked now and then for a job that runs: a reason to stop it early, or nothing.
+  // Asked now and then for jobs that run or wait: a reason to stop it early or not to start it, or nothing.
   std::function<std::optional<std::string>(const SweepRecord& record, const SweepJob& job)> hopeless;
   // Asked when nothing is left to do: true if it has put more jobs into the plan. `jobs` gets one entry for each.
   std::function<bool(const SweepRecord& record, std::vector<RunnerJob>& jobs)> more;

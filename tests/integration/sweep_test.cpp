@@ -70,7 +70,7 @@ TEST_CASE("8 runs over quantizer and compressor train twice; the plan says so, a
   CHECK(result.at("stages").at("quantize") == Json{{"computed", 4}, {"reused", 4}});
   CHECK(result.at("stages").at("ttt") == Json{{"computed", 4}, {"reused", 4}});
   const fs::path run = place.runs() / result.at("runs").at(0).at("run").get<std::string>();
-  CHECK(read_json(run / "sweep.json").at("job") == "use=gptq,use=brotli_s1");
+  CHECK(read_json(run / "sweep.json").at("job") == "quantize.use=gptq,compress.use=brotli_s1");
   CHECK(read_text(run / "overrides.txt").find("seed=1") != std::string::npos);
   // The same once more: nothing is computed. It is a sweep of its own, since the first is finished.
   const Json again = result_of(place.sweep({"run", kSweep, "--jobs", "2"}));

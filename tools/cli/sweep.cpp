@@ -14,6 +14,7 @@
 #include "core/base/files.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
+#include "core/base/suggest.h"
 #include "core/pipeline/cache.h"
 #include "registry/sweep/child.h"
 #include "registry/sweep/live.h"
@@ -68,15 +69,33 @@ Json options_of(const Globals& globals, const SweepArguments& arguments) {
   Json dirs = Json::array();
   for (const std::string& dir : globals.plugin_dirs) dirs.push_back(fs::absolute(dir).lexically_normal().string());
   const fs::path cache = globals.cache.empty() ? pipeline::StageCache::default_root() : fs::path(globals.cache);
-  return {{"cache", fs::absolute(cache).lexically_normal().string()}, {"plugin_dirs", dirs}, {"until", arguments.until}};
+  Json options = {{"cache", fs::absolute(cache).lexically_normal().string()}, {"plugin_dirs", dirs}, {"until", arguments.until}};
+  if (arguments.halving) options["halving"] = true;
+  if (arguments.until_significant) options["max_seeds"] = arguments.max_seeds > 0 ? arguments.max_seeds : 10;
+  if (!arguments.baseline.empty()) options["baseline"] = arguments.baseline;
+  return options;
+}
+
+void check_options(const SweepArguments& arguments, const registry::SweepPlan& plan) {
+  if (arguments.launcher != "local" && arguments.launcher != "slurm")
+    throw Error(ErrorKind::usage, "--launcher is '" + arguments.launcher + "'", "accepted: local, slurm");
+  if (arguments.launcher == "slurm" && (arguments.halving || arguments.until_significant))
+    throw Error(ErrorKind::usage, "--halving and --until-significant need a runner that stays: --launcher local");
+  if (arguments.max_seeds > 0 && !arguments.until_significant)
+    throw Error(ErrorKind::usage, "--max-seeds belongs to --until-significant");
+  std::vector<std::string> names;
+  for (const auto& job : plan.jobs) names.push_back(job.job.variant);
+  if (arguments.baseline.empty() || std::find(names.begin(), names.end(), arguments.baseline) != names.end()) return;
+  const std::string guess = closest(arguments.baseline, names);
+  throw Error(ErrorKind::usage, "--baseline is '" + arguments.baseline + "', which is no variant of the sweep",
+              guess.empty() ? "caddie sweep plan lists them." : "Did you mean '" + guess + "'?");
 }
 
 int run_command(const Globals& globals, const SweepArguments& arguments) {
   const PlannedSweep planned = plan_file(globals, arguments, false);
   for (const auto& job : planned.plan.jobs)
     if (!job.forecast.missing.empty()) throw Error(ErrorKind::data, job.forecast.missing, "caddie sweep plan shows what is there.");
-  if (arguments.launcher != "local" && arguments.launcher != "slurm")
-    throw Error(ErrorKind::usage, "--launcher is '" + arguments.launcher + "'", "accepted: local, slurm");
+  check_options(arguments, planned.plan);
   const bool slurm = arguments.launcher == "slurm";
   const Json options = options_of(globals, arguments);
   auto folder = arguments.fresh ? std::nullopt : registry::find_unfinished(globals.runs, planned.plan, options);
@@ -223,6 +242,12 @@ void add_sweep_commands(Command& root) {
       .option("--seeds", started->seeds, "In place of the sweep's: 1,2,3")
       .option("--until", started->until, "The last stage of every run")
       .flag("--new", started->fresh, "Start afresh, whatever is unfinished")
+      .flag("--until-significant", started->until_significant,
+            "Add seeds until every difference from the baseline is decided (99 % intervals), up to --max-seeds")
+      .option("--max-seeds", started->max_seeds, "The cap of --until-significant; default 10")
+      .flag("--halving", started->halving,
+            "Stop runs whose loss is in the worse half at a quarter or at half of the training")
+      .option("--baseline", started->baseline, "The variant that the others are compared with; default: the first")
       .option("--launcher", started->launcher, "local, or slurm: submit an array and return");
   add_runner_options(run, started);
   run.run([started](const Globals& globals) { return run_command(globals, *started); });

@@ -15,7 +15,7 @@ namespace caddie::cli {
 struct SweepArguments {
   std::string file;                       // a sweep manifest
   std::vector<std::string> words;         // overrides, or [SWEEP] [JOB...]
-  std::string seeds, until, launcher = "local";
+  std::string seeds, until, baseline, launcher = "local";
   std::int64_t jobs = 0, threads = 0, gpus = 0, retries = 0, max_failures = 0, max_seeds = 0;
   double hours = 0;
   bool fail_fast = false, fresh = false, print_script = false, until_significant = false, halving = false;

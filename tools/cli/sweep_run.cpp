@@ -9,8 +9,10 @@
 #include "core/base/log.h"
 #include "core/config/frozen.h"
 #include "core/pipeline/plan.h"
+#include "registry/sweep/halving.h"
 #include "registry/sweep/live.h"
 #include "registry/sweep/result.h"
+#include "registry/sweep/significance.h"
 #include "registry/sweep/slurm.h"
 #include "tools/cli/sweep.h"
 
@@ -41,15 +43,18 @@ pipeline::Session session_of(Manifest manifest, const std::shared_ptr<const Cata
 
 registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict) {
   auto walk = std::make_shared<pipeline::Walk>(cache);
-  return [walk, catalogue, predict](const Manifest& manifest) {
+  auto fetched = std::make_shared<std::set<std::string>>();
+  return [walk, fetched, catalogue, predict, cache](const Manifest& manifest) {
     const pipeline::Session session = session_of(manifest, catalogue);
+    // A dataset that is named is pulled once, before the jobs.
+    if (!predict && fetched->insert(canonical(session.section("data"))).second) pipeline::fetch_data(session, false);
     const pipeline::Walk::Steps steps = walk->follow(session);
     registry::Forecast forecast;
     forecast.needs = steps.needs;
     forecast.missing = steps.missing;
     forecast.gpu = session.device().is_cuda();
     if (predict) {
-      const Json plan = pipeline::plan(session, steps);
+      const Json plan = pipeline::plan(session, cache, steps);
       forecast.predicted = plan.at("predicted");
       forecast.fits = plan.at("fits").is_null() || plan.at("fits").get<bool>();
     }
@@ -141,6 +146,46 @@ int print_sweep(const Globals& globals, const SweepFolder& folder) {
   return code;
 }
 
+namespace {
+// --halving and --until-significant, as the sweep was started with.
+registry::RunnerHooks hooks_of(const SweepFolder& folder, const registry::SweepRecord& record, const Json& options,
+                               const std::vector<registry::RunnerJob>& jobs, const registry::Forecaster& forecast) {
+  registry::RunnerHooks hooks;
+  const std::string baseline = options.value("baseline", record.jobs.at(0).variant);
+  std::shared_ptr<registry::Halving> halving;
+  if (options.value("halving", false)) {
+    std::vector<std::vector<pipeline::Need>> needs;
+    for (const registry::RunnerJob& job : jobs) needs.push_back(job.needs);
+    halving = std::make_shared<registry::Halving>(std::move(needs), baseline);
+    hooks.hopeless = [halving](const registry::SweepRecord& now, const registry::SweepJob& job) { return (*halving)(now, job); };
+  }
+  if (!options.contains("max_seeds")) return hooks;
+  registry::SignificanceSettings settings;
+  settings.baseline = baseline;
+  settings.max_seeds = options["max_seeds"].get<int>();
+  hooks.more = [=](const registry::SweepRecord& now, std::vector<registry::RunnerJob>& all) {
+    registry::MoreJobs more = registry::one_more_seed(now, settings);
+    if (more.jobs.empty()) {
+      log::info(more.text.empty() ? "every difference from " + baseline + " is decided"
+                                  : concat("at the cap of ", settings.max_seeds, " seeds, not decided: ", more.text));
+      return false;
+    }
+    log::info(concat("not decided: ", more.text, "; adding the seed ", more.jobs.front().seed));
+    std::vector<registry::PlannedJob> planned;
+    for (std::size_t i = 0; i < more.jobs.size(); ++i) {
+      const auto like = std::find_if(now.jobs.begin(), now.jobs.end(), [&](const auto& j) { return j.variant == more.jobs[i].variant; });
+      const bool exclusive = all.at(static_cast<std::size_t>(like - now.jobs.begin())).exclusive;
+      planned.push_back({more.jobs[i], exclusive, forecast(more.manifests[i])});
+      all.push_back({planned.back().forecast.needs, exclusive, planned.back().forecast.gpu});
+      if (halving) halving->add(planned.back().forecast.needs);
+    }
+    registry::add_jobs(folder, planned, more.manifests);
+    return true;
+  };
+  return hooks;
+}
+}  // namespace
+
 registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& arguments, const SweepFolder& folder,
                                  bool retry, const std::vector<std::string>& only, const std::string& lock) {
   const registry::SweepRecord record = registry::load_sweep_record(folder.path());
@@ -190,7 +235,7 @@ registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& a
                    place.slots.gpus.empty() ? concat(place.slots.threads, place.slots.threads == 1 ? " thread" : " threads", " each")
                                             : concat(place.slots.gpus_per_job, " of ", place.slots.gpus.size(), " GPUs each"),
                    "   ", folder.path().string()));
-  return registry::run_sweep(folder, jobs, settings);
+  return registry::run_sweep(folder, jobs, settings, task ? registry::RunnerHooks{} : hooks_of(folder, record, options, jobs, forecast));
 }
 
 int run_folder(const Globals& globals, const SweepArguments& arguments, const SweepFolder& folder, bool retry,
