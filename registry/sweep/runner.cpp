@@ -16,6 +16,7 @@
 #include "registry/sweep/child.h"
 #include "registry/sweep/gate.h"
 #include "registry/sweep/live.h"
+#include "registry/sweep/reserve.h"
 #include "registry/sweep/stop.h"
 #include "registry/sweep/verdict.h"
 
@@ -156,7 +157,7 @@ class Runner {
       if (FileLock::is_held(folder_.job_lock(s.job))) adopt(job);
       return true;
     }
-    reserve_run(job);
+    reserve_run(folder_, s);
     ChildSetup setup;
     setup.command = settings_.command(s, s.run, static_cast<int>(lease->gpus.size()));
     const int threads = jobs_[job].exclusive && settings_.lease ? slots_.settings().cores : slots_.settings().threads;
@@ -178,30 +179,6 @@ class Runner {
     live_.started(record_, job);
     active_.push_back(std::move(active));
     return true;  // our shares of the locks end here; the child has its own
-  }
-
-  // The run's id is on the disk before its folder, and the folder before the process.
-  void reserve_run(std::size_t job) {
-    SweepJob& s = state(job);
-    const Json sweep = {{"sweep", folder_.id()}, {"job", s.job}, {"variant", s.variant}};
-    const bool again = !s.run.empty();
-    const std::string name = read_json(folder_.manifest(s.job)).at("resolved").at("name").get<std::string>();
-    const std::string base = concat(utc_compact(), "_", name, "_", s.hash.substr(0, 8));
-    for (int i = 1; i < 1000; ++i) {
-      if (!again) s.run = i == 1 ? base : concat(base, "-", i);
-      if (!again && fs::exists(folder_.runs() / s.run)) continue;
-      s.status = "running";
-      s.attempts.push_back({s.run, 0, "", utc_timestamp(), 0});
-      save(job);
-      std::error_code code;
-      if (!fs::create_directory(folder_.runs() / s.run, code) && !again) {  // another run was faster
-        s.attempts.pop_back();
-        continue;
-      }
-      write_json(folder_.runs() / s.run / "sweep.json", sweep);
-      return;
-    }
-    throw Error(ErrorKind::failed, concat("cannot make a run folder in ", folder_.runs().string()));
   }
 
   static void end_attempt(SweepJob& s, const JobVerdict& verdict, double seconds = 0) {

@@ -222,8 +222,8 @@ TEST_CASE("exclude leaves out combinations, also those that make no sense, by wh
   const std::string grid =
       "grid:\n  quantize.tensors[match=matrix].bits: [4, 5, 99]\n  compress.quality: [1, 5, 9]\n";
   const Sweep sweep = folder.sweep(head + grid +
-                                   "exclude:\n  - {quantize.tensors[match=matrix].bits: 99}\n"
-                                   "  - {quantize.tensors[match=matrix].bits: 4, compress.quality: [5, 9]}\n"
+                                   "exclude:\n  - quantize.tensors[match=matrix].bits: 99\n"
+                                   "  - quantize.tensors[match=matrix].bits: 4\n    compress.quality: [5, 9]\n"
                                    "  - {compress.quality: 9, seed: 2}\n");
   CHECK(names(sweep) == Names{"bits=4,quality=1", "bits=5,quality=1", "bits=5,quality=5", "bits=5,quality=9"});
   const auto runs = expand(sweep);
