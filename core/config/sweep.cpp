@@ -79,10 +79,17 @@ bool accepts(const Node& wanted, const Json& value) {
   return json == value || (json.is_array() && std::find(json.begin(), json.end(), value) != json.end());
 }
 
-bool holds(Condition& condition, const Json& resolved, Problems& problems) {
+// What stands at a path: a value of the point itself as it is written, which may be one that is not accepted.
+std::vector<Json> values_of(const Point& point, const Json& resolved, const Override& path, Problems& problems) {
+  for (auto change = point.changes.rbegin(); change != point.changes.rend(); ++change)
+    if (change->path == path.path) return {to_json(change->value)};
+  return values_at(resolved, path, problems);
+}
+
+bool holds(Condition& condition, const Point& point, const Json& resolved, Problems& problems) {
   bool all = true;
   for (std::size_t i = 0; i < condition.paths.size(); ++i) {
-    const std::vector<Json> values = values_at(resolved, condition.paths[i], problems);
+    const std::vector<Json> values = values_of(point, resolved, condition.paths[i], problems);
     if (!values.empty()) condition.found[i] = true;
     all = all && std::any_of(values.begin(), values.end(),
                              [&](const Json& value) { return accepts(condition.paths[i].value, value); });
@@ -91,11 +98,11 @@ bool holds(Condition& condition, const Json& resolved, Problems& problems) {
 }
 
 // Whether all of the sweep's seeds of a point are left out; `without` are those that are.
-bool excluded(std::vector<Condition>& conditions, Json resolved, const std::vector<std::int64_t>& seeds,
+bool excluded(std::vector<Condition>& conditions, const Point& point, Json resolved, const std::vector<std::int64_t>& seeds,
               std::vector<std::int64_t>& without, Problems& problems) {
   const auto any = [&] {
     bool found = false;
-    for (Condition& condition : conditions) found = holds(condition, resolved, problems) || found;
+    for (Condition& condition : conditions) found = holds(condition, point, resolved, problems) || found;
     return found;
   };
   if (seeds.empty()) return any();
@@ -217,7 +224,7 @@ Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas, std::spa
     Sweep::Variant variant{point.name, {}, 0, std::move(checked.resolved), {}, false};
     if (const Json& seed = variant.resolved["seed"]; seed.is_number()) variant.seed = seed.get<std::int64_t>();
     // A combination that is left out may be one that makes no sense.
-    if (excluded(conditions, variant.resolved, sweep.seeds, variant.without_seeds, problems)) continue;
+    if (excluded(conditions, point, variant.resolved, sweep.seeds, variant.without_seeds, problems)) continue;
     for (Problem& problem : of_point.sorted({})) problems.add(std::move(problem));
     for (const std::vector<Override>* changes : {&std::as_const(common), &point.changes})
       for (const Override& change : *changes) {

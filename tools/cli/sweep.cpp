@@ -69,7 +69,8 @@ Json options_of(const Globals& globals, const SweepArguments& arguments) {
   Json dirs = Json::array();
   for (const std::string& dir : globals.plugin_dirs) dirs.push_back(fs::absolute(dir).lexically_normal().string());
   const fs::path cache = globals.cache.empty() ? pipeline::StageCache::default_root() : fs::path(globals.cache);
-  Json options = {{"cache", fs::absolute(cache).lexically_normal().string()}, {"plugin_dirs", dirs}, {"until", arguments.until}};
+  Json options = {{"cache", fs::absolute(cache).lexically_normal().string()}, {"plugin_dirs", dirs}, {"until", arguments.until},
+                  {"gpus", arguments.gpus}};
   if (arguments.halving) options["halving"] = true;
   if (arguments.until_significant) options["max_seeds"] = arguments.max_seeds > 0 ? arguments.max_seeds : 10;
   if (!arguments.baseline.empty()) options["baseline"] = arguments.baseline;
@@ -201,7 +202,6 @@ int list_command(const Globals& globals) {
 void add_runner_options(Command& command, const Arguments& arguments) {
   command.option("--jobs", arguments->jobs, "Runs at a time; default: as many as fit the cores, or the GPUs")
       .option("--threads", arguments->threads, "CPU threads a run; default: the cores, divided")
-      .option("--gpus", arguments->gpus, "GPUs a run")
       .option("--retries", arguments->retries, "Start a failed run again, so many times")
       .flag("--fail-fast", arguments->fail_fast, "The first failure stops the others (they can be resumed)")
       .option("--max-failures", arguments->max_failures, "After so many failures no more runs are started")
@@ -241,6 +241,7 @@ void add_sweep_commands(Command& root) {
       .arguments("overrides", started->words, "Changes for every run, key.path=value; seeds=[1,2]")
       .option("--seeds", started->seeds, "In place of the sweep's: 1,2,3")
       .option("--until", started->until, "The last stage of every run")
+      .option("--gpus", started->gpus, "GPUs a run; more than one: a rank on each")
       .flag("--new", started->fresh, "Start afresh, whatever is unfinished")
       .flag("--until-significant", started->until_significant,
             "Add seeds until every difference from the baseline is decided (99 % intervals), up to --max-seeds")

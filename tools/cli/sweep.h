@@ -23,7 +23,10 @@ struct SweepArguments {
 };
 
 // Keys and, if asked for, predictions, of one manifest after another.
-registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict);
+// `ranks`: a run's, which the keys depend on.
+registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict, int ranks);
+// Ranks of a run with so many GPUs; 0: not said.
+inline int ranks_of(std::int64_t gpus) { return gpus > 1 ? static_cast<int>(gpus) : 1; }
 
 // How many jobs at a time with how many threads, on what.
 struct Placement {

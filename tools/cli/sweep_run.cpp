@@ -29,23 +29,24 @@ std::string own_program() {
 
 namespace {
 // On a machine without the GPU that the manifest asks for, jobs are planned as on a CPU: what they share is the same.
-pipeline::Session session_of(Manifest manifest, const std::shared_ptr<const Catalogue>& catalogue) {
+pipeline::Session session_of(Manifest manifest, const std::shared_ptr<const Catalogue>& catalogue, int ranks) {
   try {
-    return pipeline::Session(manifest, catalogue);
+    return pipeline::Session(manifest, catalogue, {ranks, nullptr});
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::environment || manifest.resolved.at("device") != "cuda") throw;
     manifest.resolved["device"] = "cpu";
     manifest.resolved["precision"] = "float32";
-    return pipeline::Session(std::move(manifest), catalogue);
+    return pipeline::Session(std::move(manifest), catalogue, {ranks, nullptr});
   }
 }
 }  // namespace
 
-registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict) {
+registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict,
+                                  int ranks) {
   auto walk = std::make_shared<pipeline::Walk>(cache);
   auto fetched = std::make_shared<std::set<std::string>>();
-  return [walk, fetched, catalogue, predict, cache](const Manifest& manifest) {
-    const pipeline::Session session = session_of(manifest, catalogue);
+  return [walk, fetched, catalogue, predict, cache, ranks](const Manifest& manifest) {
+    const pipeline::Session session = session_of(manifest, catalogue, ranks);
     // A dataset that is named is pulled once, before the jobs.
     if (!predict && fetched->insert(canonical(session.section("data"))).second) pipeline::fetch_data(session, false);
     const pipeline::Walk::Steps steps = walk->follow(session);
@@ -93,8 +94,10 @@ PlannedSweep plan_file(const Globals& globals, const SweepArguments& arguments, 
   const auto catalogue = make_catalogue(globals);
   std::vector<std::string> overrides = arguments.words;
   if (!arguments.seeds.empty()) overrides.push_back("seeds=[" + arguments.seeds + "]");
+  if (arguments.gpus > 1) overrides.push_back("device=cuda");
   PlannedSweep planned{load_sweep(arguments.file, *catalogue, overrides), {}, {}};
-  planned.plan = registry::plan_sweep(planned.sweep, *catalogue, forecaster(globals.cache, catalogue, predict), planned.manifests);
+  planned.plan = registry::plan_sweep(planned.sweep, *catalogue, forecaster(globals.cache, catalogue, predict, ranks_of(arguments.gpus)),
+                                      planned.manifests);
   return planned;
 }
 
@@ -192,10 +195,11 @@ registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& a
   check_jobs(record, only);
   const Json plan = read_json(folder.plan());
   const Json options = registry::sweep_options(folder);
+  const std::int64_t gpus = options.value("gpus", std::int64_t{0});
   const std::string cache = globals.cache.empty() ? options.value("cache", std::string()) : globals.cache;
   Globals with_plugins = globals;
   for (const Json& dir : options.value("plugin_dirs", Json::array())) with_plugins.plugin_dirs.push_back(dir.get<std::string>());
-  const auto forecast = forecaster(cache, make_catalogue(with_plugins), false);
+  const auto forecast = forecaster(cache, make_catalogue(with_plugins), false, ranks_of(gpus));
   std::vector<registry::RunnerJob> jobs;
   std::vector<registry::Forecast> forecasts;
   for (std::size_t i = 0; i < record.jobs.size(); ++i) {
@@ -204,7 +208,9 @@ registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& a
     forecasts.push_back(forecast(*manifest));
     jobs.push_back({forecasts.back().needs, plan.at("jobs").at(i).value("exclusive", false), forecasts.back().gpu});
   }
-  Placement place = placement(arguments, forecasts);
+  SweepArguments as_planned = arguments;
+  as_planned.gpus = gpus;
+  Placement place = placement(as_planned, forecasts);
   const bool task = lock != "runner";
   if (task) {  // the batch system has given CPUs and GPUs
     const char* cpus = std::getenv("SLURM_CPUS_PER_TASK");
@@ -227,6 +233,7 @@ registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& a
     std::vector<std::string> command = {program, "run", folder.manifest(job.job).string(), "--runs", folder.runs().string(),
                                         "--id", run, "--json"};
     if (!cache.empty()) command.insert(command.end(), {"--cache", cache});
+    if (gpus > 1) command.insert(command.end(), {"--gpus", std::to_string(gpus)});
     if (!until.empty()) command.insert(command.end(), {"--until", until});
     for (const std::string& dir : with_plugins.plugin_dirs) command.insert(command.end(), {"--plugin-dir", dir});
     return command;

@@ -44,11 +44,12 @@ int submit_folder(const Globals& globals, const SweepArguments& arguments, const
   const auto queue = registry::slurm_queue(record);
   record = registry::with_slurm_states(std::move(record));
   const Json options = registry::sweep_options(folder);
-  const auto forecast = forecaster(options.value("cache", std::string()), make_catalogue(globals), false);
+  const auto forecast = forecaster(options.value("cache", std::string()), make_catalogue(globals), false,
+                                   ranks_of(options.value("gpus", std::int64_t{0})));
   std::vector<registry::Forecast> forecasts;
   std::vector<std::size_t> places;
   registry::SlurmSettings settings;
-  settings.gpus = static_cast<int>(arguments.gpus);
+  settings.gpus = static_cast<int>(options.value("gpus", std::int64_t{0}));
   for (std::size_t i = 0; i < record.jobs.size(); ++i) {
     registry::SweepJob& job = record.jobs[i];
     const auto manifest = read_frozen(folder.manifest(job.job));

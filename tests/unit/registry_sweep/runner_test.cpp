@@ -71,7 +71,7 @@ struct Place {
 
 template <class Condition>
 bool eventually(Condition condition) {
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 8000; ++i) {
     if (condition()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
@@ -115,7 +115,7 @@ TEST_CASE("retries, --fail-fast and --max-failures") {
   }
   SECTION("the first failure stops all; they can be resumed") {
     const Place place({"a", "b", "c"}, "[ $2 = a_s1 ] && exit 1\n[ -e $1/again ] && { done_ $1 ok; exit; }\ntouch $1/again\n"
-                                       "trap 'exit 75' INT\nfor i in $(seq 500); do sleep 0.01; done");
+                                       "trap 'exit 75' INT\nfor i in $(seq 6000); do sleep 0.01; done");
     auto settings = place.settings();
     settings.jobs = 2;
     settings.fail_fast = true;
@@ -195,7 +195,7 @@ TEST_CASE("kill -9 of the runner: its jobs go on, the next runner waits for them
 
 TEST_CASE("stop once: jobs are asked to write a checkpoint; a request cancels one job") {
   const Place place({"a", "b"}, "[ -e $1/again ] && { done_ $1 ok; exit; }\ntouch $1/again\ntrap 'touch $1/asked; exit 75' INT\n"
-                                "for i in $(seq 1000); do sleep 0.01; done");
+                                "for i in $(seq 6000); do sleep 0.01; done");
   const pid_t runner = ::fork();
   if (runner == 0) ::_exit(place.run().interrupted ? 75 : 0);
   REQUIRE(eventually([&] { return place.calls().size() == 2; }));
