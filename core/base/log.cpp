@@ -27,7 +27,10 @@ State& state() {
 }
 
 void erase_status(const State& s) {
-  if (!s.status.empty()) std::fputs("\r\x1b[K", stderr);
+  if (s.status.empty()) return;
+  std::fputs("\r\x1b[K", stderr);
+  for (const char c : s.status)
+    if (c == '\n') std::fputs("\x1b[1A\x1b[K", stderr);
 }
 void draw_status(const State& s) {
   if (!s.status.empty()) std::fputs(s.status.c_str(), stderr);

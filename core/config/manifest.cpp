@@ -2,6 +2,7 @@
 #include "core/config/manifest.h"
 
 #include "core/config/checker.h"
+#include "core/config/frozen.h"
 #include "core/config/merge.h"
 #include "core/config/resolve.h"
 #include "core/config/text.h"
@@ -37,6 +38,16 @@ Checked resolve(const Chain& chain, const Node& tree, const ComponentSchemas& sc
 }  // namespace config
 
 Manifest load_manifest(const fs::path& file, std::span<const std::string> overrides, const ComponentSchemas& schemas) {
+  if (auto frozen = read_frozen(file)) {
+    for (const std::string& text : overrides) {
+      const std::string key = text.substr(0, text.find('='));
+      const Json value = frozen->resolved.value(key, Json());
+      if (value.is_string() && text == key + "=" + value.get<std::string>()) continue;  // as it is: device=cuda of --gpus
+      throw Error(ErrorKind::usage, concat(file.string(), " is a frozen manifest, it takes no override: ", text),
+                  concat("Run what it was made from: ", frozen->file.string()));
+    }
+    return *frozen;
+  }
   config::Problems problems;
   config::Chain chain = config::load_chain(file, problems);
   std::vector<std::string> order = chain.names;

@@ -62,6 +62,7 @@ struct Manifest {
 // - null takes an optional section or value away; a section with defaults goes back to them.
 // - A change of `use` drops what was set before it and the new plugin does not have; `notes` says so.
 // - Relative paths under `data` are relative to the file that says them, on the command line to the working directory.
+// - A frozen manifest (frozen.h) is taken as it is, and takes no overrides.
 // Throws ManifestError.
 CADDIE_API Manifest load_manifest(const std::filesystem::path& file, std::span<const std::string> overrides,
                                   const ComponentSchemas& schemas);

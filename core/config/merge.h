@@ -40,6 +40,10 @@ std::optional<Override> parse_override(const std::string& text, Problems& proble
 
 void apply(Node& tree, const Override& change, int layer, Problems& problems);
 
+// What stands at an override's path in a resolved manifest; several values where a selector chooses several entries, none
+// where the path leads nowhere.
+std::vector<Json> values_at(const Json& resolved, const Override& where, Problems& problems);
+
 // Reads a file as a located tree. `name` is how the person would write it. Nothing after a problem.
 struct Document {
   Node tree;

@@ -190,6 +190,38 @@ std::optional<Override> parse_override(const std::string& text, Problems& proble
   return change;
 }
 
+std::vector<Json> values_at(const Json& resolved, const Override& where, Problems& problems) {
+  std::vector<Json> values;
+  const auto segments = parse_path(where, problems);
+  if (!segments) return values;
+  values.push_back(resolved);
+  const auto selected = [](const Json& list, const Selector& selector, std::vector<Json>& chosen) {
+    for (std::size_t i = 0; list.is_array() && i < list.size(); ++i) {
+      if (selector.key.empty() ? i != static_cast<std::size_t>(selector.index)
+                               : !list[i].is_object() || !list[i].contains(selector.key))
+        continue;
+      const Json& found = selector.key.empty() ? list[i] : list[i][selector.key];
+      if (selector.key.empty() || (found.is_string() ? found.get<std::string>() : found.dump()) == selector.value)
+        chosen.push_back(list[i]);
+    }
+  };
+  for (const Segment& segment : *segments) {
+    std::vector<Json> next;
+    for (const Json& value : values) {
+      if (!value.is_object() || !value.contains(segment.key)) continue;
+      std::vector<Json> chosen{value[segment.key]};
+      for (const Selector& selector : segment.selectors) {
+        std::vector<Json> some;
+        for (const Json& list : chosen) selected(list, selector, some);
+        chosen = std::move(some);
+      }
+      next.insert(next.end(), chosen.begin(), chosen.end());
+    }
+    values = std::move(next);
+  }
+  return values;
+}
+
 void apply(Node& tree, const Override& change, int layer, Problems& problems) {
   const auto segments = parse_path(change, problems);
   if (!segments) return;

@@ -23,6 +23,11 @@ std::string clean(std::string_view text) { return file_name(text.substr(0, 60));
 // "bits" of "quantize.tensors[match=matrix].bits"
 std::string short_key(const std::string& path) { return path.substr(path.find_last_of('.') + 1); }
 
+// "quantize.use" of "quantize.tensors[match=matrix].use"
+std::string middle_key(const std::string& path) {
+  return path.substr(0, path.find_first_of(".[")) + "." + short_key(path);
+}
+
 bool expect_map(const Node& node, const std::string& what, Problems& problems) {
   if (node.is_map()) return true;
   problems.add(node.where, concat("'", what, "' is ", describe(node), ", accepted: a map"));
@@ -61,11 +66,14 @@ Point point_on(const std::vector<Axis>& axes, const std::function<std::size_t(st
   for (std::size_t i = 0; i < axes.size(); ++i) {
     Override change = axes[i].first;
     change.value = axes[i].second[index(i)];
-    const auto same_key = [&](const Axis& axis) { return short_key(axis.first.path) == short_key(change.path); };
-    const bool ambiguous = std::count_if(axes.begin(), axes.end(), same_key) > 1;
+    const auto unique = [&](std::string (*key)(const std::string&)) {
+      return std::count_if(axes.begin(), axes.end(),
+                           [&](const Axis& axis) { return key(axis.first.path) == key(change.path); }) == 1;
+    };
+    const std::string key = unique(short_key) ? short_key(change.path) : unique(middle_key) ? middle_key(change.path) : change.path;
     const std::string value = change.value.is_scalar() ? change.value.text : flow_text(change.value);
     // A dot in front keeps a leading '-' or '.' of the value: it is not the name's first letter.
-    point.name += (i ? "," : "") + clean(ambiguous ? change.path : short_key(change.path)) + "=" +
+    point.name += (i ? "," : "") + clean(key) + "=" +
                   file_name("." + value.substr(0, 60)).substr(1);
     point.changes.push_back(std::move(change));
   }

@@ -15,18 +15,16 @@ namespace config {
 namespace {
 
 const std::vector<std::string> kSweepKeys = {"caddie", "sweep", "base", "seeds",  "overrides",
-                                             "variants", "grid", "zip", "random", "ablate"};
+                                             "variants", "grid", "zip", "random", "ablate", "exclude", "exclusive"};
 
-std::vector<std::int64_t> seeds_of(const Node& sweep, Problems& problems) {
+std::vector<std::int64_t> seeds_of(const Node& value, Problems& problems) {
   std::vector<std::int64_t> seeds;
-  const Entry* entry = sweep.find("seeds");
-  if (!entry) return seeds;
-  if (entry->value.is_list() ? entry->value.items.empty() : !entry->value.is_scalar()) {
-    problems.add(entry->value.where, concat("'seeds' is ", describe(entry->value), ", accepted: a list of integers"));
+  if (value.is_list() ? value.items.empty() : !value.is_scalar()) {
+    problems.add(value.where, concat("'seeds' is ", describe(value), ", accepted: a list of integers"));
     return seeds;
   }
-  const std::vector<Node> one{entry->value};
-  for (const Node& item : entry->value.is_list() ? entry->value.items : one) {
+  const std::vector<Node> one{value};
+  for (const Node& item : value.is_list() ? value.items : one) {
     const Json seed = to_json(item);
     if (!seed.is_number_integer() || seed < 0)
       problems.add(item.where, concat("'seeds' holds ", describe(item), ", accepted: integers of at least 0"));
@@ -52,6 +50,90 @@ std::string text_of(const Node& sweep, const char* key, const Location& whole, P
                concat("'", key, "' is ", entry ? describe(entry->value) : "missing"), {},
                is_name ? "the sweep's name" : "the manifest that the runs start from");
   return {};
+}
+
+// One map of `exclude`: all of it must hold.
+struct Condition {
+  std::vector<Override> paths;  // their values are lists
+  std::vector<bool> found;      // whether a path stands in any point's manifest
+};
+
+std::vector<Condition> conditions_of(const Node& sweep, Problems& problems) {
+  std::vector<Condition> conditions;
+  const Entry* entry = sweep.find("exclude");
+  if (!entry) return conditions;
+  if (!entry->value.is_list())
+    problems.add(entry->value.where, concat("'exclude' is ", describe(entry->value), ", accepted: a list of maps"), {},
+                 "exclude: [{path: value}]");
+  for (const Node& item : entry->value.items) {
+    Condition condition{changes_of(item, "exclude", problems), {}};
+    if (condition.paths.empty()) continue;
+    condition.found.resize(condition.paths.size());
+    conditions.push_back(std::move(condition));
+  }
+  return conditions;
+}
+
+bool accepts(const Node& wanted, const Json& value) {
+  const Json json = to_json(wanted);
+  return json == value || (json.is_array() && std::find(json.begin(), json.end(), value) != json.end());
+}
+
+// What stands at a path: a value of the point itself as it is written, which may be one that is not accepted.
+std::vector<Json> values_of(const Point& point, const Json& resolved, const Override& path, Problems& problems) {
+  for (auto change = point.changes.rbegin(); change != point.changes.rend(); ++change)
+    if (change->path == path.path) return {to_json(change->value)};
+  return values_at(resolved, path, problems);
+}
+
+bool holds(Condition& condition, const Point& point, const Json& resolved, Problems& problems) {
+  bool all = true;
+  for (std::size_t i = 0; i < condition.paths.size(); ++i) {
+    const std::vector<Json> values = values_of(point, resolved, condition.paths[i], problems);
+    if (!values.empty()) condition.found[i] = true;
+    all = all && std::any_of(values.begin(), values.end(),
+                             [&](const Json& value) { return accepts(condition.paths[i].value, value); });
+  }
+  return all;
+}
+
+// Whether all of the sweep's seeds of a point are left out; `without` are those that are.
+bool excluded(std::vector<Condition>& conditions, const Point& point, Json resolved, const std::vector<std::int64_t>& seeds,
+              std::vector<std::int64_t>& without, Problems& problems) {
+  const auto any = [&] {
+    bool found = false;
+    for (Condition& condition : conditions) found = holds(condition, point, resolved, problems) || found;
+    return found;
+  };
+  if (seeds.empty()) return any();
+  for (const std::int64_t seed : seeds) {
+    resolved["seed"] = seed;
+    if (any()) without.push_back(seed);
+  }
+  return without.size() == seeds.size();
+}
+
+// Marks the variants that `exclusive` names, or all.
+void mark_exclusive(const Node& tree, std::vector<Sweep::Variant>& variants, Problems& problems) {
+  const Entry* entry = tree.find("exclusive");
+  if (!entry) return;
+  const Json value = to_json(entry->value);
+  if (value.is_boolean()) {
+    for (Sweep::Variant& variant : variants) variant.exclusive = value.get<bool>();
+    return;
+  }
+  if (!entry->value.is_list())
+    problems.add(entry->value.where,
+                 concat("'exclusive' is ", describe(entry->value), ", accepted: true, false or a list of variants"));
+  std::vector<std::string> names;
+  for (const Sweep::Variant& variant : variants) names.push_back(variant.name);
+  for (const Node& item : entry->value.items) {
+    const auto found = std::find(names.begin(), names.end(), item.text);
+    if (found == names.end())
+      problems.add(item.where, concat("no variant has the name ", describe(item)), suggest(item.text, names));
+    else
+      variants[static_cast<std::size_t>(found - names.begin())].exclusive = true;
+  }
 }
 
 bool same(const Problem& a, const Problem& b) {
@@ -87,7 +169,7 @@ bool is_sweep(const fs::path& file) {
   return document && document->tree.find("sweep");
 }
 
-Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas) {
+Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas, std::span<const std::string> overrides) {
   using namespace config;
   Problems problems;
   const std::string shown = file.lexically_normal().string();
@@ -105,17 +187,26 @@ Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas) {
   sweep.file = fs::absolute(file).lexically_normal();
   sweep.text = document->text;
   sweep.name = text_of(tree, "sweep", whole, problems);
-  sweep.seeds = seeds_of(tree, problems);
+  if (const Entry* seeds = tree.find("seeds")) sweep.seeds = seeds_of(seeds->value, problems);
   const std::string base_text = text_of(tree, "base", whole, problems);
   std::vector<Override> common;
   if (const Entry* entry = tree.find("overrides")) common = changes_of(entry->value, "overrides", problems);
+  for (const std::string& text : overrides) {
+    auto change = parse_override(text, problems);
+    if (change && change->path == "seeds")
+      sweep.seeds = seeds_of(change->value, problems);
+    else if (change)
+      common.push_back(std::move(*change));
+  }
   const std::string base_name = base_text.empty() ? "base" : file_name(fs::path(base_text).stem().string());
   const std::vector<Point> points = points_of(tree, base_name, problems);
+  std::vector<Condition> conditions = conditions_of(tree, problems);
   if (base_text.empty()) throw ManifestError(problems.sorted({shown}));
 
   const fs::path base_path = fs::path(base_text).is_absolute() ? fs::path(base_text) : file.parent_path() / base_text;
   const Chain base = load_chain(base_path, problems, tree.find("base")->value.where);
   std::vector<std::string> order{shown};
+  order.emplace_back("command line");
   order.insert(order.end(), base.names.begin(), base.names.end());
   if (!base.readable) throw ManifestError(problems.sorted(order));
   sweep.base = base.sources.front();
@@ -128,9 +219,13 @@ Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas) {
   known = of_base.sorted(order);
   for (const Problem& problem : known) problems.add(problem);
   for (const Point& point : points) {
-    Checked checked = check_point(base, point, common, schemas, shown, known, problems);
-    Sweep::Variant variant{point.name, {}, 0, std::move(checked.resolved)};
+    Problems of_point;
+    Checked checked = check_point(base, point, common, schemas, shown, known, of_point);
+    Sweep::Variant variant{point.name, {}, 0, std::move(checked.resolved), {}, false};
     if (const Json& seed = variant.resolved["seed"]; seed.is_number()) variant.seed = seed.get<std::int64_t>();
+    // A combination that is left out may be one that makes no sense.
+    if (excluded(conditions, point, variant.resolved, sweep.seeds, variant.without_seeds, problems)) continue;
+    for (Problem& problem : of_point.sorted({})) problems.add(std::move(problem));
     for (const std::vector<Override>* changes : {&std::as_const(common), &point.changes})
       for (const Override& change : *changes) {
         variant.overrides.push_back(override_text(change));
@@ -139,6 +234,14 @@ Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas) {
       }
     sweep.variants.push_back(std::move(variant));
   }
+  for (const Condition& condition : conditions)
+    for (std::size_t i = 0; i < condition.paths.size(); ++i)
+      if (!condition.found[i])
+        problems.add(condition.paths[i].path_where,
+                     concat("'", condition.paths[i].path, "' stands in the manifest of no run of this sweep"));
+  if (sweep.variants.empty() && !points.empty() && problems.empty())
+    problems.add(tree.find("exclude")->where, "'exclude' leaves nothing to run");
+  mark_exclusive(tree, sweep.variants, problems);
   if (!problems.empty()) throw ManifestError(problems.sorted(order));
   return sweep;
 }
@@ -146,9 +249,11 @@ Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas) {
 std::vector<SweepRun> expand(const Sweep& sweep) {
   std::vector<SweepRun> runs;
   for (const Sweep::Variant& variant : sweep.variants) {
-    if (sweep.seeds.empty()) runs.push_back({variant.name, variant.seed, variant.overrides});
+    if (sweep.seeds.empty()) runs.push_back({variant.name, variant.seed, variant.overrides, variant.exclusive});
     for (std::int64_t seed : sweep.seeds) {
-      runs.push_back({variant.name, seed, variant.overrides});
+      const auto& without = variant.without_seeds;
+      if (std::find(without.begin(), without.end(), seed) != without.end()) continue;
+      runs.push_back({variant.name, seed, variant.overrides, variant.exclusive});
       runs.back().overrides.push_back(concat("seed=", seed));
     }
   }

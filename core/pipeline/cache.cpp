@@ -97,7 +97,7 @@ CacheEntry read_entry(const fs::path& folder, const StageKey& key) {
     CADDIE_CHECK(sha256_file(path) == facts.at("sha256").get<std::string>(), ErrorKind::data, name,
                  " does not have the content that was written");
   }
-  return {folder, entry.at("outputs"), entry.at("seconds").get<double>()};
+  return {folder, entry.at("outputs"), entry.at("seconds").get<double>(), entry.value("run", std::string())};
 }
 
 }  // namespace
@@ -161,6 +161,7 @@ CacheEntry StageCache::get(const StageKey& key, bool ignore_existing,
                                              {"files", list_files(temporary.path)},
                                              {"outputs", outputs},
                                              {"seconds", seconds},
+                                             {"run", run_},
                                              {"written", utc_timestamp()}});
   fs::remove_all(folder, ignored);
   std::error_code code;
@@ -169,7 +170,7 @@ CacheEntry StageCache::get(const StageKey& key, bool ignore_existing,
     throw Error(ErrorKind::failed, concat("cannot write the stage cache: ", folder.string(), ": ", code.message()));
   temporary.path.clear();
   Use(folder).keep();
-  return {folder, outputs, seconds};
+  return {folder, outputs, seconds, run_};
 }
 
 }  // namespace caddie::pipeline

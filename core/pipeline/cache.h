@@ -28,11 +28,14 @@ struct CacheEntry {
   std::filesystem::path folder;
   Json outputs;    // the stage's small results (figures, hashes)
   double seconds;  // that computing it took
+  std::string run;  // id of the run that computed it; empty if no run did
 };
 
 class CADDIE_API StageCache {
  public:
   explicit StageCache(std::filesystem::path root);
+  // Entries that are computed from here on name this run.
+  void set_run(std::string id) { run_ = std::move(id); }
   // $CADDIE_CACHE, else $XDG_CACHE_HOME/caddie, else ~/.cache/caddie.
   static std::filesystem::path default_root();
 
@@ -50,6 +53,7 @@ class CADDIE_API StageCache {
  private:
   std::filesystem::path folder_of(const StageKey& key) const;
   std::filesystem::path root_;
+  std::string run_;
 };
 
 }  // namespace caddie::pipeline

@@ -20,69 +20,27 @@ namespace caddie::pipeline {
 namespace fs = std::filesystem;
 namespace {
 
-// Follows the keys as far as the cache's content allows.
-class Walk {
- public:
-  Walk(const Session& session, const fs::path& root)
-      : session_(session), cache_(root.empty() ? StageCache::default_root() : root) {}
+// {"stages": ...} as `plan --json` prints them, and what computing the cached ones took.
+struct Stages {
+  Json list = Json::array(), seconds = Json::object();
 
-  Json stages(Json& notes) {
-    try {
-      follow();
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::data) throw;
-      notes.push_back(error.what());
-    }
-    Json list = Json::array();
+  Stages(const Session& session, const Walk::Steps& steps) {
     for (const std::string& name : stage_names()) {
-      if (session_.resolved().contains(name) && session_.section(name.c_str()).is_null()) continue;
-      list.push_back({{"stage", name}, {"key", keys_.value(name, Json())}, {"cached", hits_.value(name, false)}});
+      if (session.resolved().contains(name) && session.section(name.c_str()).is_null()) continue;
+      std::string key = name == "evaluate" ? steps.evaluate_key : std::string();
+      double took = 0;
+      bool any = false, all = true;
+      for (const Need& need : steps.needs) {
+        if (need.stage != name) continue;
+        if (name != "evaluate") key = need.key;
+        any = true;
+        all = all && need.cached;
+        took += need.seconds;
+      }
+      list.push_back({{"stage", name}, {"key", key.empty() ? Json() : Json(key)}, {"cached", any && all}});
+      if (any && all) seconds[name] = took;
     }
-    return list;
   }
-  // What computing a cached stage took.
-  const Json& seconds() const { return seconds_; }
-  std::int64_t validation_tokens() const {
-    return identity_.contains("validation") ? identity_["validation"].at("tokens").get<std::int64_t>() : 0;
-  }
-
- private:
-  std::optional<CacheEntry> look(const StageKey& key) {
-    keys_[key.stage] = key.hash();
-    auto entry = cache_.find(key);
-    hits_[key.stage] = entry.has_value();
-    if (entry) seconds_[key.stage] = entry->seconds;
-    return entry;
-  }
-
-  void follow() {
-    const auto data = look(data_stage_key(session_));
-    if (!data) return;
-    identity_ = data->outputs.at("identity");
-    const auto train = look(train_stage_key(session_, identity_));
-    if (!train) return;
-    if (session_.section("quantize").is_null() || session_.section("compress").is_null()) return;
-    const auto codes = look(quantize_stage_key(session_, identity_, train->outputs.at("weights_hash")));
-    if (!codes) return;
-    const std::string decoded = codes->outputs.at("decoded_hash");
-    look(compress_stage_key(session_, codes->outputs.at("codes_hash"), identity_));
-    const auto modes = score_modes(session_, identity_, train->outputs, decoded);
-    keys_["evaluate"] = combined_key(modes);
-    double total = 0;
-    bool all = true;
-    for (const ScoreMode& mode : modes) {
-      const auto entry = cache_.find(mode.key);
-      all = all && entry.has_value();
-      if (entry) total += entry->seconds;
-    }
-    hits_["evaluate"] = all;
-    if (all) seconds_["evaluate"] = total;
-    if (!session_.section("ttt").is_null()) look(ttt_stage_key(session_, identity_, decoded));
-  }
-
-  const Session& session_;
-  StageCache cache_;
-  Json keys_ = Json::object(), hits_ = Json::object(), seconds_ = Json::object(), identity_ = Json::object();
 };
 
 std::int64_t optimizer_bytes(const Session& session, const std::vector<Parameter>& parameters) {
@@ -140,9 +98,14 @@ Json predict_seconds(const Session& session, double token_seconds, std::int64_t 
 }  // namespace
 
 Json plan(const Session& session, const fs::path& cache) {
+  Walk walk(cache);
+  return plan(session, cache, walk.follow(session));
+}
+
+Json plan(const Session& session, const fs::path& cache, const Walk::Steps& steps) {
   Json notes = Json::array();
-  Walk walk(session, cache);
-  const Json stages = walk.stages(notes);
+  if (!steps.missing.empty()) notes.push_back(steps.missing);
+  const Stages stages(session, steps);
 
   std::int64_t vocabulary = session.stated_vocabulary();
   if (vocabulary == 0) {
@@ -153,7 +116,7 @@ Json plan(const Session& session, const fs::path& cache) {
       notes.push_back(concat(error.what(), "; model.vocabulary would tell the model's size without the tokenizer"));
     }
   }
-  Json result = {{"stages", stages}, {"notes", notes}};
+  Json result = {{"stages", stages.list}, {"notes", notes}};
   if (vocabulary == 0) {
     result["parameters"] = nullptr;
     result["fits"] = nullptr;
@@ -182,8 +145,10 @@ Json plan(const Session& session, const fs::path& cache) {
   const double token_seconds =
       model->training_flops_per_token() / expected_speed(cache.empty() ? StageCache::default_root() : cache, session, *model);
   const auto step_tokens = session.section("train").at("tokens_per_step").get<double>();
-  Json seconds = predict_seconds(session, token_seconds, walk.validation_tokens());
-  for (const auto& [stage, value] : walk.seconds().items()) seconds[stage] = value;
+  const std::int64_t validation_tokens =
+      steps.identity.contains("validation") ? steps.identity["validation"].at("tokens").get<std::int64_t>() : 0;
+  Json seconds = predict_seconds(session, token_seconds, validation_tokens);
+  for (const auto& [stage, value] : stages.seconds.items()) seconds[stage] = value;
   const Json& cap = session.section("budgets").at("artifact_bytes");
   const bool bytes_fit = !has_artifact || cap.is_null() || bytes + code_bytes().value_or(0) <= cap.get<std::int64_t>();
   const bool memory_fits = session.device().is_cuda() || memory <= total_memory_bytes();

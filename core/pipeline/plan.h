@@ -6,6 +6,7 @@
 #include "caddie/export.h"
 #include "core/base/json.h"
 #include "core/pipeline/session.h"
+#include "core/pipeline/walk.h"
 
 namespace caddie::pipeline {
 
@@ -13,5 +14,6 @@ namespace caddie::pipeline {
 //  "seconds": {stage: x}, "step_seconds"}, "notes": [...]}. Keys that depend on something which is not computed yet, or on data that is
 // missing, are null.
 CADDIE_API Json plan(const Session& session, const std::filesystem::path& cache);
+CADDIE_API Json plan(const Session& session, const std::filesystem::path& cache, const Walk::Steps& steps);
 
 }  // namespace caddie::pipeline

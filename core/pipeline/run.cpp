@@ -46,6 +46,7 @@ class Runner {
                {"metrics", Json::object()}, {"seconds", Json::object()}, {"stages", Json::array()}};
     log::set_file(folder_.path() / "log.txt");
     if (options.tensorboard) folder_.record_events();
+    cache_.set_run(folder_.id());
   }
   ~Runner() { log::set_file({}); }
 
@@ -99,6 +100,9 @@ class Runner {
     current_.clear();
   }
 
+  // A run that goes on after it was stopped finds what it computed itself: that is no hit.
+  bool is_mine(const CacheEntry& entry) const { return entry.run == folder_.id(); }
+
   template <class Compute>
   CacheEntry stage(const StageKey& key, Compute compute) {
     begin(key.stage);
@@ -106,7 +110,8 @@ class Runner {
     const Stopwatch watch;
     bool hit = false;
     CacheEntry entry = cache_.get(key, ignored(key.stage), compute, hit);
-    end(key.stage, key.hash(), key.ingredients, hit, watch.seconds(), hit ? entry.seconds : watch.seconds(), entry.outputs);
+    end(key.stage, key.hash(), key.ingredients, hit && !is_mine(entry), watch.seconds(),
+        hit ? entry.seconds : watch.seconds(), entry.outputs);
     last_hit_ = hit;
     return entry;
   }
@@ -214,7 +219,7 @@ class Runner {
         Model& model = model_with(mode.weights, mode.sliding ? "sliding" : "flat");
         return mode.sliding ? score_sliding(session_, model, text_) : score_flat(session_, model, text_);
       }, hit);
-      all_hit = all_hit && hit;
+      all_hit = all_hit && hit && !is_mine(entry);
       computed_seconds += entry.seconds;
       outputs[mode.metric] = entry.outputs;
       take_score(mode.metric, entry.outputs.at("score"));
@@ -289,9 +294,16 @@ class Runner {
 RunOutcome run(const Session& session, const RunOptions& options) {
   if (!options.from.empty()) stage_index(options.from, "--from");
   if (!options.until.empty()) stage_index(options.until, "--until");
-  if (options.resume.empty()) return Runner(session, options, RunFolder::create(options.runs, session)).execute();
+  if (!options.resume.empty() && !options.id.empty()) throw Error(ErrorKind::usage, "--resume and --id exclude each other");
+  if (options.id.find('/') != std::string::npos || options.id.starts_with('.'))
+    throw Error(ErrorKind::usage, "--id is '" + options.id + "'", "accepted: a folder's name in the runs folder (--runs)");
+  const fs::path reserved = options.runs / options.id;
+  if (!options.id.empty() && !fs::exists(reserved / "resolved.json"))
+    return Runner(session, options, RunFolder::create(options.runs, session, options.id)).execute();
+  if (options.resume.empty() && options.id.empty())
+    return Runner(session, options, RunFolder::create(options.runs, session)).execute();
 
-  RunFolder folder = RunFolder::open(options.runs, options.resume);
+  RunFolder folder = RunFolder::open(options.runs, options.id.empty() ? options.resume : reserved.string());
   if (canonical(folder.resolved()) != canonical(session.resolved()))
     throw Error(ErrorKind::usage, concat("the manifest does not resolve to what the run '", folder.id(), "' was started with"),
                 concat("caddie config diff shows what differs from ", (folder.path() / "resolved.json").string(),

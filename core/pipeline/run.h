@@ -22,6 +22,7 @@ struct RunOptions {
   bool tensorboard = false;     // write TensorBoard event files into the run's folder
   bool offline = false;         // a dataset that is not on this machine is an error, not a download
   std::string resume;           // go on with this run
+  std::string id;               // the run's folder; an existing one is gone on with, as by `resume`. Empty: a new one
 };
 
 struct RunOutcome {

@@ -63,12 +63,15 @@ fs::path new_folder(const fs::path& runs, const Session& session) {
 RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {}
 
 RunFolder RunFolder::create(const fs::path& runs, const Session& session) {
-  RunFolder folder(new_folder(runs, session));
+  return create(runs, session, new_folder(runs, session).filename().string());
+}
+
+RunFolder RunFolder::create(const fs::path& runs, const Session& session, const std::string& id) {
+  RunFolder folder(fs::absolute(runs) / id);
   make_directories(folder.path_ / "stages");
   make_directories(folder.path_ / "artifact");
   const Manifest& manifest = session.manifest();
   write_atomic(folder.path_ / "manifest.yaml", manifest.text);
-  write_json(folder.path_ / "resolved.json", manifest.resolved);
   std::string overrides;
   for (const std::string& text : manifest.overrides) overrides += text + "\n";
   write_atomic(folder.path_ / "overrides.txt", overrides);
@@ -80,6 +83,7 @@ RunFolder RunFolder::create(const fs::path& runs, const Session& session) {
   if (const auto source = source_archive()) environment["source_sha256"] = sha256_file(*source);
   write_json(folder.path_ / "environment.json", environment);
   folder.set_status("running", {{"stage", nullptr}});
+  write_json(folder.path_ / "resolved.json", manifest.resolved);  // last: with it the folder is a run
   return folder;
 }
 

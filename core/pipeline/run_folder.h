@@ -26,6 +26,8 @@ class CADDIE_API RunFolder {
  public:
   // A new folder under `runs` with everything that is known before the first stage.
   static RunFolder create(const std::filesystem::path& runs, const Session& session);
+  // The same under a name that the caller has reserved; an empty or half-made folder of that name is completed.
+  static RunFolder create(const std::filesystem::path& runs, const Session& session, const std::string& id);
   // An existing one: an id, the beginning of an id that only one run has, or a path. Throws Error(usage).
   static RunFolder open(const std::filesystem::path& runs, const std::string& run);
 

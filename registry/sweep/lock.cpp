@@ -14,13 +14,13 @@
 
 namespace caddie::registry {
 
-std::optional<FileLock> FileLock::try_take(const std::filesystem::path& path, bool inherited) {
+std::optional<FileLock> FileLock::try_take(const std::filesystem::path& path, bool shared) {
   make_directories(path.parent_path());
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | (inherited ? 0 : O_CLOEXEC), 0644);
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor < 0)
     throw Error(ErrorKind::failed, concat("cannot open the lock ", path.string(), ": ", std::strerror(errno)));
   FileLock lock(descriptor);
-  while (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+  while (::flock(descriptor, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
     if (errno == EINTR) continue;
     if (errno == EWOULDBLOCK) return std::nullopt;
     throw Error(ErrorKind::failed, concat("cannot lock ", path.string(), ": ", std::strerror(errno)),
@@ -50,6 +50,11 @@ FileLock::~FileLock() {
 void FileLock::write(const std::string& text) const {
   if (::ftruncate(descriptor_, 0) != 0) return;  // a courtesy: the lock holds without it
   [[maybe_unused]] const ssize_t n = ::pwrite(descriptor_, text.data(), text.size(), 0);
+}
+
+std::string FileLock::read(const std::filesystem::path& path) {
+  std::error_code code;
+  return std::filesystem::exists(path, code) ? read_text(path) : std::string();
 }
 
 }  // namespace caddie::registry

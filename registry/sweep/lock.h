@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "caddie/export.h"
 
@@ -11,9 +12,10 @@ namespace caddie::registry {
 
 class CADDIE_API FileLock {
  public:
-  // Takes the lock, or nothing if somebody else holds it. Makes the folder and the file. With `inherited` a child that is
-  // started keeps the lock until it ends, whatever becomes of this process.
-  static std::optional<FileLock> try_take(const std::filesystem::path& path, bool inherited = false);
+  // Takes the lock, or nothing if somebody else holds it. Makes the folder and the file. `shared`: together with others
+  // that take it so. A child that is started with descriptor() keeps the lock until it ends, whatever becomes of this
+  // process; other children do not.
+  static std::optional<FileLock> try_take(const std::filesystem::path& path, bool shared = false);
   // Whether somebody holds it now. Makes nothing.
   static bool is_held(const std::filesystem::path& path);
 
@@ -23,7 +25,8 @@ class CADDIE_API FileLock {
   ~FileLock();  // gives this process's share back
 
   int descriptor() const { return descriptor_; }
-  void write(const std::string& text) const;  // who holds it, for people
+  void write(const std::string& text) const;  // who holds it
+  static std::string read(const std::filesystem::path& path);  // empty if nobody wrote
 
  private:
   explicit FileLock(int descriptor) : descriptor_(descriptor) {}

@@ -78,10 +78,12 @@ SweepRecord load_sweep_record(const fs::path& path) {
   try {
     const Json plan = read_json(folder.plan());
     SweepRecord record{folder.id(), plan.at("sweep").get<std::string>(), folder.path(), folder.runs(), {}};
+    // Jobs on other machines hold locks that are not seen here; Slurm's queue tells (slurm.h).
+    const bool elsewhere = fs::exists(folder.path() / "slurm.json");
     for (const Json& planned : plan.at("jobs")) {
       SweepJob job = job_of(planned);
       folder.read_state(job);
-      if (job.status == "running" && !FileLock::is_held(folder.job_lock(job.job))) job.status = "interrupted";
+      if (job.status == "running" && !elsewhere && !FileLock::is_held(folder.job_lock(job.job))) job.status = "interrupted";
       record.jobs.push_back(std::move(job));
     }
     return record;

@@ -73,6 +73,7 @@ void add_compare_command(Command& root);    // compare                       cli
 void add_pack_commands(Command& root);      // pack, verify                  cli/pack.cpp
 void add_cache_commands(Command& root);     // stage explain, cache list|gc  cli/cache.cpp
 void add_report_commands(Command& root);    // report, export               cli/report.cpp
+void add_sweep_commands(Command& root);     // sweep plan|run|status|...     cli/sweep.cpp
 void add_parity_command(Command& root);     // parity                        cli/parity.cpp
 void add_bench_command(Command& root);      // bench                        cli/bench.cpp
 void add_doctor_commands(Command& root);    // doctor, version               cli/doctor.cpp

@@ -41,6 +41,7 @@ void add_commands(Command& root) {
   add_artifact_commands(root);
   add_weights_commands(root);
   add_eval_commands(root);
+  add_sweep_commands(root);
   add_runs_commands(root);
   add_compare_command(root);
   add_pack_commands(root);

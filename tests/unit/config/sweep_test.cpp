@@ -215,3 +215,49 @@ TEST_CASE("A sweep whose base is wrong, and other shapes") {
   CHECK_FALSE(is_sweep((folder.path / "base.yaml").string()));
   CHECK_FALSE(is_sweep((folder.path / "nothing.yaml").string()));
 }
+
+TEST_CASE("exclude leaves out combinations, also those that make no sense, by what their manifests hold") {
+  const SweepFolder folder;
+  const std::string head = "sweep: s\nbase: ../base.yaml\nseeds: [1, 2]\n";
+  const std::string grid =
+      "grid:\n  quantize.tensors[match=matrix].bits: [4, 5, 99]\n  compress.quality: [1, 5, 9]\n";
+  const Sweep sweep = folder.sweep(head + grid +
+                                   "exclude:\n  - quantize.tensors[match=matrix].bits: 99\n"
+                                   "  - quantize.tensors[match=matrix].bits: 4\n    compress.quality: [5, 9]\n"
+                                   "  - {compress.quality: 9, seed: 2}\n");
+  CHECK(names(sweep) == Names{"bits=4,quality=1", "bits=5,quality=1", "bits=5,quality=5", "bits=5,quality=9"});
+  const auto runs = expand(sweep);
+  REQUIRE(runs.size() == 7);
+  CHECK(runs.back().seed == 1);
+
+  CHECK(folder.problems(head + "exclude: [{compress.qualitty: 1}]\n").at(0).message.find("no run") != std::string::npos);
+  CHECK(folder.problems(head + "exclude: [{seed: [1, 2]}]\n").at(0).message.find("nothing to run") != std::string::npos);
+  CHECK(folder.problems(head + "exclude: {seed: 1}\n").at(0).message.find("list of maps") != std::string::npos);
+}
+
+TEST_CASE("runs that share their machine with no other") {
+  const SweepFolder folder;
+  const std::string head = "sweep: s\nbase: ../base.yaml\nvariants: {a: {}, b: {seed: 2}}\n";
+  CHECK(expand(folder.sweep(head + "exclusive: true\n")).at(0).exclusive);
+  const auto runs = expand(folder.sweep(head + "exclusive: [b]\n"));
+  CHECK_FALSE(runs.at(0).exclusive);
+  CHECK(runs.at(1).exclusive);
+  CHECK(folder.problems(head + "exclusive: [c]\n").size() == 1);
+}
+
+TEST_CASE("overrides of the command line join those of the sweep") {
+  const SweepFolder folder;
+  static const FakeSchemas schemas;
+  const auto file = folder.write("sweeps/o.yaml", "sweep: s\nbase: ../base.yaml\nseeds: [1]\noverrides: {train.stop.steps: 200}\n");
+  const std::vector<std::string> changes = {"train.stop.steps=7", "seeds=[4, 5]"};
+  const Sweep sweep = load_sweep(file, schemas, changes);
+  CHECK(sweep.seeds == std::vector<std::int64_t>{4, 5});
+  CHECK(sweep.variants.at(0).resolved["train"]["stop"]["steps"] == 7);
+  const std::vector<std::string> wrong = {"train.stop.stepps=7"};
+  try {
+    load_sweep(file, schemas, wrong);
+    FAIL("accepted");
+  } catch (const ManifestError& error) {
+    CHECK(error.problems().at(0).file == "command line");
+  }
+}
