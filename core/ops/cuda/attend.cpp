@@ -62,6 +62,8 @@ Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, b
   if (kernel == kPlain) return run(kernel, q, k, v, for_backward);
   try {
     return run(kernel, q, k, v, for_backward);
+  } catch (const c10::OutOfMemoryError&) {
+    throw;  // says nothing about the kernel
   } catch (const c10::Error& error) {
     log::warning(concat(kernel == kCudnn ? "cuDNN" : "Flash", " attention does not run here (",
                         error.what_without_backtrace(), "); another kernel takes its place"));
