@@ -25,7 +25,7 @@ at::Tensor gated(const Config& config, const at::Tensor& attended, const at::Ten
 
 }  // namespace
 
-at::Tensor UnetGpt::run_block(const Position& position, std::int64_t index, const at::Tensor& x, const at::Tensor& x0,
+at::Tensor UnetGpt::run_block(const Position& position, std::int64_t index, const at::Tensor& x, at::Tensor& x0,
                               const Hooks& hooks, std::int64_t from) const {
   const auto layer = position.block;
   const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
@@ -33,12 +33,13 @@ at::Tensor UnetGpt::run_block(const Position& position, std::int64_t index, cons
   if (hooks.observer || hooks.attend || config_.in_small_ops(layer))
     return run_block_in_steps(layer, index, x, x0, hooks, from);
   const auto length = x.size(1);
-  const auto attended = ops::attention_half(
+  const auto attended = ops::attention_half_passing(
       x, x0,
       {block.residual_mix, block.query, block.key, block.value, copies.qkv, block.query_gain, block.output,
        copies.output, block.attention_scale, config_.kv_heads, config_.excludes_self(layer)},
       cos_.narrow(0, 0, length), sin_.narrow(0, 0, length), from);
-  return ops::mlp_half(attended, {block.up, copies.up, block.down, copies.down, block.mlp_scale, config_.slope});
+  x0 = attended.x0;
+  return ops::mlp_half(attended.out, {block.up, copies.up, block.down, copies.down, block.mlp_scale, config_.slope});
 }
 
 at::Tensor UnetGpt::run_block_in_steps(std::int64_t layer, std::int64_t index, at::Tensor x, const at::Tensor& x0,

@@ -27,21 +27,10 @@ CachedGenerator::CachedGenerator(UnetGpt& model, std::int64_t batch, std::int64_
 at::Tensor CachedGenerator::attend(std::int64_t layer, std::int64_t index, const at::Tensor& qkv) {
   const auto& config = model_.config_;
   const auto& block = model_.weights_.blocks[static_cast<std::size_t>(layer)];
-  const auto length = qkv.size(1), head = config.head();
-  const auto part = [&](std::int64_t first, std::int64_t count) {
-    return qkv.narrow(-1, first * head, count * head).view({batch_, length, count, head});
-  };
-  const auto cos = model_.cos_.narrow(0, position_, length), sin = model_.sin_.narrow(0, position_, length);
-  const auto q = ops::norm_rope_gain(part(0, config.heads), cos, sin, block.query_gain);
-  const auto v = part(config.heads + config.kv_heads, config.kv_heads);
+  const auto length = qkv.size(1);
   const auto &keys = keys_[static_cast<std::size_t>(index)], &values = values_[static_cast<std::size_t>(index)];
-  keys.narrow(1, position_, length).copy_(ops::norm_rope_gain(part(config.heads, config.kv_heads), cos, sin, {}));
-  values.narrow(1, position_, length).copy_(v);
-
-  const auto seen = position_ + length;
-  auto y = ops::attention(q, keys.narrow(1, 0, seen), values.narrow(1, 0, seen));
-  if (config.excludes_self(layer)) y = ops::exclude_self(y, v);
-  return y.reshape({batch_, length, config.width});
+  return ops::cached_attention(qkv, model_.cos_.narrow(0, position_, length), model_.sin_.narrow(0, position_, length),
+                               block.query_gain, keys, values, position_, config.excludes_self(layer));
 }
 
 at::Tensor CachedGenerator::feed(const at::Tensor& tokens) {

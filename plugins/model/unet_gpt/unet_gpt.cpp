@@ -63,7 +63,7 @@ at::Tensor UnetGpt::add_skip(const at::Tensor& x, const at::Tensor& source, std:
 at::Tensor UnetGpt::run_blocks(const at::Tensor& tokens, const Hooks& hooks, std::int64_t from) {
   check_batch(tokens);
   if (!hooks.attend) extend_tables(tokens.size(1));
-  const auto x0 = input_stream(config_, weights_, tokens, hooks.past, hooks.observer);
+  auto x0 = input_stream(config_, weights_, tokens, hooks.past, hooks.observer);
   auto x = x0;
   std::vector<at::Tensor> outputs;  // of the encoding positions, for the skips
   for (std::size_t i = 0; i < order_.size(); ++i) {

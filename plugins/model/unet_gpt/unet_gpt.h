@@ -48,7 +48,8 @@ class UnetGpt final : public caddie::Model {
   // The stream before the last norm, [B, T - from, D].
   at::Tensor run_blocks(const at::Tensor& tokens, const Hooks& hooks, std::int64_t from = 0);
   at::Tensor add_skip(const at::Tensor& x, const at::Tensor& source, std::int64_t row) const;
-  at::Tensor run_block(const Position& position, std::int64_t index, const at::Tensor& x, const at::Tensor& x0,
+  // x0 becomes what the next block is to take for it (caddie/ops.h, attention_half_passing).
+  at::Tensor run_block(const Position& position, std::int64_t index, const at::Tensor& x, at::Tensor& x0,
                        const Hooks& hooks, std::int64_t from) const;
   at::Tensor run_block_in_steps(std::int64_t layer, std::int64_t index, at::Tensor x, const at::Tensor& x0,
                                 const Hooks& hooks, std::int64_t from) const;
