@@ -31,9 +31,8 @@ std::string optional_figure(const RunRecord& run, const char* metric) {
 std::string training_log(const RunRecord& run) {
   std::string text = concat("run:", run.id, " name:", run.name, " seed:", run.seed, " started:", run.started, "\n");
   const Json stop = run.resolved.at("train").value("stop", Json::object());
-  const std::string steps = stop.value("steps", Json()).is_number()    ? stop["steps"].dump()
-                            : run.result.at("train").contains("steps") ? run.result["train"]["steps"].dump()
-                                                                       : "?";
+  const Json planned = stop.value("steps", Json()), done = run.result.value("train", Json::object()).value("steps", Json());
+  const std::string steps = planned.is_number() ? planned.dump() : done.is_number() ? done.dump() : "?";
   for (const Json& line : read_json_lines(run.folder / "metrics.jsonl")) {
     if (!line.contains("step") || !line.contains("train_loss")) continue;
     text += concat("step:", line["step"].dump(), "/", steps, " train_loss:", fixed(line["train_loss"].get<double>(), 4),

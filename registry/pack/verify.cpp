@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 
 #include "core/base/files.h"
@@ -140,16 +141,20 @@ class Verifier {
   }
 
   void budgets(const std::string& name, const Json& facts) {
-    const Json& seconds = facts.at("seconds");
     const Json& caps = submission_.at("budgets");
-    const auto within = [&](const char* cap, double used, const char* what) {
-      if (caps.contains(cap) && caps[cap].is_number())
-        add(name + what, used <= caps[cap].get<double>(), "at most " + caps[cap].dump(), shown(used),
-            ErrorKind::budget);
+    const auto cap = [&](const char* budget) -> std::optional<double> {
+      return caps.contains(budget) && caps[budget].is_number() ? std::optional(caps[budget].get<double>()) : std::nullopt;
     };
-    // Budgets of training are on the start of the last step.
-    within("train_seconds", facts.at("train").value("last_step_started_at", 0.0), "training seconds");
-    within("evaluate_seconds", seconds.value("evaluate", 0.0) + seconds.value("ttt", 0.0), "scoring seconds");
+    if (const auto limit = cap("train_seconds")) {
+      const double started = facts.at("train").value("last_step_started_at", 0.0);
+      add(name + "last step started", started < *limit, "before " + shown(*limit) + " s", shown(started),
+          ErrorKind::budget);
+    }
+    if (const auto limit = cap("evaluate_seconds")) {
+      const Json& seconds = facts.at("seconds");
+      const double used = seconds.value("evaluate", 0.0) + seconds.value("ttt", 0.0);
+      add(name + "scoring seconds", used <= *limit, "at most " + shown(*limit), shown(used), ErrorKind::budget);
+    }
   }
 
   void ledger(const std::string& name, std::int64_t seed, const Json& facts) {
