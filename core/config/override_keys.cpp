@@ -17,6 +17,7 @@ class Collector {
   void walk(const Schema& schema, const std::string& path) {
     for (const Schema& child : schema.children) {
       if (child.key == "[]") {
+        if (child.find("match") == nullptr) continue;  // its elements have no names: the list is set as a whole
         for (const char* match : matches(path)) node(child, path + "[match=" + match + "]");
       } else {
         node(child, path.empty() ? child.key : path + "." + child.key);
@@ -39,7 +40,8 @@ class Collector {
 
   void node(const Schema& schema, const std::string& path) {
     if (schema.is_component()) component(schema.kind(), path);
-    else if (schema.children.empty()) add(path, values_of(schema), schema.spec->doc);
+    else if (schema.children.empty() || schema.spec->type == Type::entries)
+      add(path, values_of(schema), schema.spec->doc);
     walk(schema, path);
   }
 

@@ -62,7 +62,7 @@ TEST_CASE("bash completes commands, options, plugins, keys, values, manifests, r
   write_atomic(place.path() / "experiments/notes.txt", "");
 
   CHECK(has(bash(place, ""), "run"));
-  CHECK(bash(place, "comp") == "compare completion");
+  CHECK(has(bash(place, "comp"), "completion"));
   CHECK(has(bash(place, "plugin "), "info"));
   CHECK(bash(place, "run --prof") == "--profile");
   CHECK(has(bash(place, "report --"), "--baseline"));
@@ -72,7 +72,7 @@ TEST_CASE("bash completes commands, options, plugins, keys, values, manifests, r
   CHECK(bash(place, "run experiments/") == "experiments/first.yaml");
   CHECK(bash(place, "run experiments/first.yaml tra") == "train.");
   CHECK(has(bash(place, "run experiments/first.yaml train.stop."), "train.stop.steps="));
-  CHECK(bash(place, "run experiments/first.yaml train.seq") == "train.sequence=");
+  CHECK(bash(place, "run experiments/first.yaml train.tok") == "train.tokens_per_step=");
   // readline breaks words at =, and puts the answer behind it
   CHECK(bash(place, "run experiments/first.yaml compress.use=br", "run experiments/first.yaml compress.use = br") ==
         "brotli");
