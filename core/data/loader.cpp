@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "caddie/error.h"
+#include "core/base/trace.h"
 
 namespace caddie::data {
 
@@ -91,6 +92,7 @@ struct Loader::Impl {
 
   // This rank's slice number `index`. The order sees the slices of all ranks.
   Prepared make(std::int64_t index) {
+    const trace::Span span("data", "make a slice", index);
     Prepared made;
     for (int rank = 0; rank < settings.world; ++rank) {
       const std::vector<TokenRange> pieces = order->slice(index * settings.world + rank);
@@ -101,6 +103,7 @@ struct Loader::Impl {
   }
 
   void produce(std::int64_t index) {
+    trace::name_thread("loader");
     try {
       while (true) {
         Prepared made = make(index++);

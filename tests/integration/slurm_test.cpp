@@ -38,7 +38,7 @@ TEST_CASE("the script that would be submitted asks for GPUs where the manifest d
     return outcome.out;
   };
   CHECK(script({}).find("gres") == std::string::npos);
-  CHECK(script({"--gpus", "4"}).find("#SBATCH --gres=gpu:4\n") != std::string::npos);
+  CHECK(script({"--gpus", "2"}).find("#SBATCH --gres=gpu:2\n") != std::string::npos);
   CHECK(script({"device=cuda"}).find("#SBATCH --gres=gpu:1\n") != std::string::npos);
   // Those that train first, and those that wait for them.
   CHECK(script({}).find("#SBATCH --array=0-1\n") != std::string::npos);

@@ -83,7 +83,7 @@ TEST_CASE("8 runs over quantizer and compressor train twice; the plan says so, a
 TEST_CASE("a job that fails leaves the others alone; what is wrong with the sweep is told before anything runs") {
   const SweepPlace place;
   const std::string file = place.write("s.yaml", "sweep: s\nbase: " + kTiny + "\nseeds: [1]\noverrides: {train.stop.steps: 4, ttt: null}\n"
-                                       "variants:\n  good: {}\n  bad: {optimizers[match=matrix].learning_rate: 1.0e+30}\n");
+                                       "variants:\n  good: {}\n  bad: {\"optimizers[match=matrix].learning_rate\": 1.0e+30}\n");
   const Outcome outcome = place.sweep({"run", file, "--until", "train"});
   INFO(outcome.err);
   CHECK(outcome.exit_code == 8);
