@@ -26,7 +26,8 @@ Waves waves_of(const std::vector<std::size_t>& places, const std::vector<registr
   std::set<std::string> computed;
   for (const std::size_t place : places) {
     const auto& needs = forecasts[place].needs;
-    const auto need = std::find_if(needs.begin(), needs.end(), [](const auto& n) { return !n.cached; });
+    // The data is quick to make: those that train side by side may wait for it.
+    const auto need = std::find_if(needs.begin(), needs.end(), [](const auto& n) { return !n.cached && n.stage != "data"; });
     const bool leads = need == needs.end() || computed.insert(need->token).second;
     (leads ? waves.first : waves.second).push_back(place);
   }
