@@ -32,6 +32,7 @@ void add_entries(const fs::path& root, const std::string& stage, const std::stri
       Other& other = others[entry.at("key").get<std::string>()];
       other.ingredients = entry.at("ingredients");
       other.cached = true;
+      if (other.run.empty()) other.run = entry.value("run", std::string());  // who made it
     } catch (const std::exception&) {  // a damaged entry explains nothing
     }
   }
@@ -85,6 +86,8 @@ StageExplanation explain_stage(const fs::path& runs, const fs::path& cache, cons
   explanation.compared = others.size();
   const Other* nearest = nullptr;
   for (const auto& [key, other] : others) {
+    // Made by this run itself, within the second in which it began.
+    if (key == explanation.key && !explanation.hit && (other.run.empty() || other.run == run.id)) continue;
     if (key == explanation.key) {
       explanation.other_key = key;
       explanation.differing.clear();
