@@ -25,7 +25,8 @@ std::optional<Manifest> read_frozen(const fs::path& file) {
   const Json json = Json::parse(read_text(file), nullptr, false);
   if (!json.is_object() || !json.contains("frozen")) return std::nullopt;
   try {
-    CADDIE_CHECK(json.at("frozen") == 1, ErrorKind::data, "'frozen' is ", json.at("frozen").dump(), ", this program reads 1");
+    CADDIE_CHECK(json.at("frozen") == 1, ErrorKind::data, "'frozen' is ", json.at("frozen").dump(),
+                 ", this program reads 1");
     Manifest manifest;
     manifest.file = json.at("file").get<std::string>();
     for (const Json& source : json.at("sources")) manifest.sources.emplace_back(source.get<std::string>());

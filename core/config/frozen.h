@@ -1,5 +1,6 @@
 // A manifest as it was when it was read: one JSON file that holds the text, the overrides and what they resolved to. A
-// sweep freezes its jobs, so that an edit of the base changes no job that waits. load_manifest reads such a file as it is.
+// sweep freezes its jobs, so that an edit of the base changes no job that waits. load_manifest reads such a file as it
+// is.
 #pragma once
 
 #include <filesystem>

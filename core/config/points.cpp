@@ -70,7 +70,9 @@ Point point_on(const std::vector<Axis>& axes, const std::function<std::size_t(st
       return std::count_if(axes.begin(), axes.end(),
                            [&](const Axis& axis) { return key(axis.first.path) == key(change.path); }) == 1;
     };
-    const std::string key = unique(short_key) ? short_key(change.path) : unique(middle_key) ? middle_key(change.path) : change.path;
+    const std::string key = unique(short_key)    ? short_key(change.path)
+                            : unique(middle_key) ? middle_key(change.path)
+                                                 : change.path;
     const std::string value = change.value.is_scalar() ? change.value.text : flow_text(change.value);
     // A dot in front keeps a leading '-' or '.' of the value: it is not the name's first letter.
     point.name += (i ? "," : "") + clean(key) + "=" +

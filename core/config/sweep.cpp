@@ -98,8 +98,8 @@ bool holds(Condition& condition, const Point& point, const Json& resolved, Probl
 }
 
 // Whether all of the sweep's seeds of a point are left out; `without` are those that are.
-bool excluded(std::vector<Condition>& conditions, const Point& point, Json resolved, const std::vector<std::int64_t>& seeds,
-              std::vector<std::int64_t>& without, Problems& problems) {
+bool excluded(std::vector<Condition>& conditions, const Point& point, Json resolved,
+              const std::vector<std::int64_t>& seeds, std::vector<std::int64_t>& without, Problems& problems) {
   const auto any = [&] {
     bool found = false;
     for (Condition& condition : conditions) found = holds(condition, point, resolved, problems) || found;

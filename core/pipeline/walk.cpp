@@ -54,7 +54,8 @@ Walk::Steps Walk::follow(const Session& session) {
   std::string decoded;
   const bool artifact = !session.section("quantize").is_null() && !session.section("compress").is_null();
   if (artifact) {
-    codes = look(quantize_stage_key(session, identity, trained.at("weights_hash")), train != nullptr, "quantize", steps);
+    const StageKey key = quantize_stage_key(session, identity, trained.at("weights_hash"));
+    codes = look(key, train != nullptr, "quantize", steps);
     decoded = codes ? codes->outputs.at("decoded_hash").get<std::string>() : pending() + " decoded";
     const std::string hash = codes ? codes->outputs.at("codes_hash").get<std::string>() : pending();
     look(compress_stage_key(session, hash, identity), codes != nullptr, "compress", steps);

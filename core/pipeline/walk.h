@@ -1,5 +1,5 @@
-// What a run needs from the stage cache, followed stage by stage as far as the cache's content allows. `plan` shows it for
-// one run; a sweep puts the needs of many runs side by side and sees what they share before anything is computed.
+// What a run needs from the stage cache, followed stage by stage as far as the cache's content allows. `plan` shows it
+// for one run; a sweep puts the needs of many runs side by side and sees what they share before anything is computed.
 #pragma once
 
 #include <filesystem>

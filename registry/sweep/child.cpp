@@ -23,7 +23,8 @@ std::vector<std::string> environment_with(const std::vector<std::string>& more) 
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text(*entry);
     const std::string name = text.substr(0, text.find('=') + 1);
-    if (std::none_of(more.begin(), more.end(), [&](const std::string& m) { return m.starts_with(name); })) all.push_back(text);
+    const bool replaced = std::any_of(more.begin(), more.end(), [&](const std::string& m) { return m.starts_with(name); });
+    if (!replaced) all.push_back(text);
   }
   return all;
 }
@@ -59,8 +60,8 @@ pid_t start_child(const ChildSetup& setup) {
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   const std::vector<std::string> environment = environment_with(setup.environment);
   pid_t child = -1;
-  const int code = ::posix_spawn(&child, setup.command.at(0).c_str(), &actions, &attributes, pointers(setup.command).data(),
-                                 pointers(environment).data());
+  const int code = ::posix_spawn(&child, setup.command.at(0).c_str(), &actions, &attributes,
+                                 pointers(setup.command).data(), pointers(environment).data());
   ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
   if (code != 0)

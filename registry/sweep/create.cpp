@@ -42,8 +42,9 @@ SweepFolder create_sweep(const fs::path& runs, const Sweep& sweep, const SweepPl
     jobs.push_back(planned(plan.jobs[i]));
     write_json(temporary / "jobs" / (plan.jobs[i].job.job + ".json"), freeze(manifests.at(i)));
   }
-  write_json(temporary / "plan.json", {{"sweep", plan.name}, {"file", sweep.file.string()}, {"base", sweep.base.string()},
-                                       {"hash", hash}, {"created", utc_timestamp()}, {"options", options}, {"jobs", jobs}});
+  write_json(temporary / "plan.json",
+             {{"sweep", plan.name}, {"file", sweep.file.string()}, {"base", sweep.base.string()}, {"hash", hash},
+              {"created", utc_timestamp()}, {"options", options}, {"jobs", jobs}});
   const std::string base = concat(utc_compact(), "_", plan.name, "_", hash.substr(0, 8));
   for (int i = 1; i < 1000; ++i) {
     const fs::path path = all / (i == 1 ? base : concat(base, "-", i));

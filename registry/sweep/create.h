@@ -11,11 +11,13 @@
 
 namespace caddie::registry {
 
-// A folder that appears whole or not at all. `options` is kept in plan.json: what every runner of this sweep is to know.
+// A folder that appears whole or not at all. `options` is kept in plan.json: what every runner of this sweep is to
+// know.
 CADDIE_API SweepFolder create_sweep(const std::filesystem::path& runs, const Sweep& sweep, const SweepPlan& plan,
                                     const std::vector<Manifest>& manifests, const Json& options);
 
-// The latest sweep of the same jobs and options that has not come to its end, if there is one: `sweep run` goes on with it.
+// The latest sweep of the same jobs and options that has not come to its end, if there is one: `sweep run` goes on with
+// it.
 CADDIE_API std::optional<SweepFolder> find_unfinished(const std::filesystem::path& runs, const SweepPlan& plan,
                                                       const Json& options);
 

@@ -21,7 +21,9 @@ class CADDIE_API SweepFolder {
   // Held by the job's process, and by whoever is about to start it.
   std::filesystem::path job_lock(const std::string& job) const { return path_ / "locks" / (job + ".lock"); }
   // Held by the one runner of the sweep on this machine.
-  std::filesystem::path runner_lock(const std::string& name = "runner") const { return path_ / "locks" / (name + ".lock"); }
+  std::filesystem::path runner_lock(const std::string& name = "runner") const {
+    return path_ / "locks" / (name + ".lock");
+  }
   // A request to stop a job: a file whose text is the reason.
   std::filesystem::path request(const std::string& job) const { return path_ / "requests" / job; }
   std::filesystem::path log() const { return path_ / "log.txt"; }

@@ -94,11 +94,12 @@ std::optional<std::string> Halving::operator()(const SweepRecord& record, const 
       else
         trainings.erase(train_token(other));
     }
-    const auto better = static_cast<std::size_t>(std::count_if(losses.begin(), losses.end(), [&](double l) { return l < *mine; }));
+    const auto is_better = [&](double loss) { return loss < *mine; };
+    const auto better = static_cast<std::size_t>(std::count_if(losses.begin(), losses.end(), is_better));
     const std::size_t keep = (losses.size() + 1) / 2;
     if (losses.size() < kLeast || better < keep) continue;
-    std::string reason = concat("halving: at ", static_cast<int>(kRungs[rung] * 100), " % of the training its loss ", rounded(*mine),
-                                " is number ", better + 1, " of ", losses.size(), " (best ",
+    std::string reason = concat("halving: at ", static_cast<int>(kRungs[rung] * 100), " % of the training its loss ",
+                                rounded(*mine), " is number ", better + 1, " of ", losses.size(), " (best ",
                                 rounded(*std::min_element(losses.begin(), losses.end())), ")");
     if (!token.empty()) stopped_[token] = reason;
     return reason;

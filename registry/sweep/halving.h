@@ -15,8 +15,8 @@ namespace caddie::registry {
 
 class CADDIE_API Halving {
  public:
-  // `needs` by job, in the order of the plan: jobs that share their training share their fate. `baseline`: a variant that
-  // is never stopped.
+  // `needs` by job, in the order of the plan: jobs that share their training share their fate. `baseline`: a variant
+  // that is never stopped.
   Halving(std::vector<std::vector<pipeline::Need>> needs, std::string baseline);
 
   // Why the job should be stopped, with the numbers; nothing while it is not hopeless.

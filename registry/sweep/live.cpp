@@ -84,7 +84,8 @@ void LiveTable::started(const SweepRecord& record, std::size_t job) {
   log::info(concat("start    ", s.job, "   run ", s.run, again));
 }
 
-void LiveTable::ended(const SweepRecord& record, std::size_t job, const std::string& status, const std::string& printed) {
+void LiveTable::ended(const SweepRecord& record, std::size_t job, const std::string& status,
+                      const std::string& printed) {
   const SweepJob& s = record.jobs[job];
   const bool good = status == "ok";
   std::string name = status;
@@ -108,10 +109,11 @@ void LiveTable::ended(const SweepRecord& record, std::size_t job, const std::str
 std::string LiveTable::progress_of(const SweepRecord& record, const SweepJob& job) const {
   const fs::path run = record.runs / job.run;
   const Json status = read_or_nothing(run / "status.json");
-  std::string text = status.contains("stage") && status["stage"].is_string() ? status["stage"].get<std::string>() : "starting";
+  const Json stage = status.value("stage", Json());
+  std::string text = stage.is_string() ? stage.get<std::string>() : "starting";
   const Json metrics = last_metrics(run / "metrics.jsonl");
   if (metrics.contains("step")) text += concat("  step ", metrics["step"].dump());
-  if (metrics.contains("train_loss") && metrics["train_loss"].is_number()) text += "  loss " + rounded(metrics["train_loss"]);
+  if (const Json loss = metrics.value("train_loss", Json()); loss.is_number()) text += "  loss " + rounded(loss);
   return text;
 }
 

@@ -1,5 +1,6 @@
-// Locks that the system releases when the last process that holds them ends, however it ends: flock on an open file that
-// children may inherit. They work between the processes of one machine, and on network file systems that carry flock.
+// Locks that the system releases when the last process that holds them ends, however it ends: flock on an open file
+// that children may inherit. They work between the processes of one machine, and on network file systems that carry
+// flock.
 #pragma once
 
 #include <filesystem>

@@ -58,8 +58,8 @@ struct Timeline {
 };
 CADDIE_API Timeline timeline(const SweepPlan& plan, int slots);
 
-// {"sweep", "jobs": [...], "stages": {stage: {"runs", "cached", "computed", "shared"}}, "predicted": {...}, "cut": [...]}
-// `hours` 0: no budget.
+// {"sweep", "jobs": [...], "stages": {stage: {"runs", "cached", "computed", "shared"}}, "predicted": {...}, "cut":
+// [...]} `hours` 0: no budget.
 CADDIE_API Json plan_json(const SweepPlan& plan, int slots, double hours);
 
 }  // namespace caddie::registry

@@ -83,12 +83,14 @@ SweepRecord load_sweep_record(const fs::path& path) {
     for (const Json& planned : plan.at("jobs")) {
       SweepJob job = job_of(planned);
       folder.read_state(job);
-      if (job.status == "running" && !elsewhere && !FileLock::is_held(folder.job_lock(job.job))) job.status = "interrupted";
+      const bool runs = job.status == "running";
+      if (runs && !elsewhere && !FileLock::is_held(folder.job_lock(job.job))) job.status = "interrupted";
       record.jobs.push_back(std::move(job));
     }
     return record;
   } catch (const Json::exception& error) {
-    throw Error(ErrorKind::data, concat(folder.path().string(), " is not a sweep's folder as caddie writes it: ", error.what()));
+    throw Error(ErrorKind::data,
+                concat(folder.path().string(), " is not a sweep's folder as caddie writes it: ", error.what()));
   }
 }
 
@@ -107,7 +109,8 @@ fs::path find_sweep(const fs::path& runs, const std::string& text) {
   if (!found.empty()) return found;
   const fs::path where = fs::absolute(runs / "sweeps").lexically_normal();
   if (matching.size() > 1)
-    throw Error(ErrorKind::usage, concat("'", text, "' is the beginning of ", matching.size(), " sweeps in ", where.string()),
+    throw Error(ErrorKind::usage,
+                concat("'", text, "' is the beginning of ", matching.size(), " sweeps in ", where.string()),
                 "Write more of the name; caddie sweep list shows all.");
   if (text.empty())
     throw Error(ErrorKind::usage, concat("there is no sweep in ", where.string()),
@@ -119,7 +122,8 @@ fs::path find_sweep(const fs::path& runs, const std::string& text) {
   }
   const std::string guess = closest(text, names);
   throw Error(ErrorKind::usage, concat("there is no sweep '", text, "' in ", where.string()),
-              guess.empty() ? "caddie sweep list shows all; --runs DIR looks elsewhere." : "Did you mean '" + guess + "'?");
+              guess.empty() ? "caddie sweep list shows all; --runs DIR looks elsewhere."
+                            : "Did you mean '" + guess + "'?");
 }
 
 bool is_sweep_name(const fs::path& runs, const std::string& text) {

@@ -53,8 +53,8 @@ struct SweepRecord {
 // "running" of a job whose process is gone is told as "interrupted". Throws Error(data) for a folder that is no sweep.
 CADDIE_API SweepRecord load_sweep_record(const std::filesystem::path& folder);
 
-// The folder of a sweep: a path, an id, the beginning of an id that only one sweep has, or a sweep's name (the latest of
-// that name). An empty text: the latest sweep. Throws Error(usage).
+// The folder of a sweep: a path, an id, the beginning of an id that only one sweep has, or a sweep's name (the latest
+// of that name). An empty text: the latest sweep. Throws Error(usage).
 CADDIE_API std::filesystem::path find_sweep(const std::filesystem::path& runs, const std::string& text);
 // Whether find_sweep would find one.
 CADDIE_API bool is_sweep_name(const std::filesystem::path& runs, const std::string& text);

@@ -13,8 +13,8 @@ namespace fs = std::filesystem;
 Json sweep_result(const SweepRecord& record) {
   Json runs = Json::array(), stages = Json::object();
   for (const SweepJob& job : record.jobs) {
-    Json row = {{"run", job.run.empty() ? Json() : Json(job.run)}, {"job", job.job}, {"name", job.variant}, {"seed", job.seed},
-                {"status", job.status}, {"metrics", metrics_of(record, job)}};
+    Json row = {{"run", job.run.empty() ? Json() : Json(job.run)}, {"job", job.job}, {"name", job.variant},
+                {"seed", job.seed}, {"status", job.status}, {"metrics", metrics_of(record, job)}};
     if (!job.attempts.empty() && !job.attempts.back().reason.empty()) row["reason"] = job.attempts.back().reason;
     if (!job.note.empty()) row["reason"] = job.note;
     runs.push_back(std::move(row));
@@ -29,7 +29,8 @@ Json sweep_result(const SweepRecord& record) {
       count = count.get<int>() + 1;
     }
   }
-  return {{"sweep", record.name}, {"id", record.id}, {"directory", record.folder.string()}, {"runs", runs}, {"stages", stages}};
+  return {{"sweep", record.name}, {"id", record.id}, {"directory", record.folder.string()}, {"runs", runs},
+          {"stages", stages}};
 }
 
 int sweep_exit_code(const SweepRecord& record) {
@@ -44,7 +45,8 @@ std::string status_counts(const SweepRecord& record) {
   std::map<std::string, int> counts;
   for (const SweepJob& job : record.jobs) ++counts[job.status];
   std::string text;
-  for (const char* status : {"ok", "budget", "running", "pending", "interrupted", "failed", "illegal", "stopped", "cancelled"})
+  for (const char* status :
+       {"ok", "budget", "running", "pending", "interrupted", "failed", "illegal", "stopped", "cancelled"})
     if (counts[status] > 0) text += (text.empty() ? "" : ", ") + std::to_string(counts[status]) + " " + status;
   return text.empty() ? "no jobs" : text;
 }

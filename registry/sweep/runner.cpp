@@ -42,8 +42,9 @@ class Runner {
  public:
   Runner(const SweepFolder& folder, const std::vector<RunnerJob>& jobs, const RunnerSettings& settings,
          const RunnerHooks& hooks)
-      : folder_(folder), settings_(settings), hooks_(hooks), lock_(take_lock()), record_(load_sweep_record(folder.path())),
-        jobs_(jobs), gate_(needs_of(jobs)), slots_(settings.slots), live_(record_) {
+      : folder_(folder), settings_(settings), hooks_(hooks), lock_(take_lock()),
+        record_(load_sweep_record(folder.path())), jobs_(jobs), gate_(needs_of(jobs)), slots_(settings.slots),
+        live_(record_) {
     CADDIE_ASSERT(jobs_.size() == record_.jobs.size());
     lock_.write(concat(::getpid(), "\n"));
   }
@@ -77,7 +78,8 @@ class Runner {
       std::this_thread::sleep_for(std::chrono::milliseconds(25));
     }
     const std::string owner = FileLock::read(folder_.runner_lock(settings_.lock));
-    throw Error(ErrorKind::failed, concat("the sweep ", folder_.id(), " is being run by process ", owner.substr(0, owner.find('\n'))),
+    throw Error(ErrorKind::failed,
+                concat("the sweep ", folder_.id(), " is being run by process ", owner.substr(0, owner.find('\n'))),
                 "caddie sweep wait waits for it, caddie sweep cancel stops it.");
   }
 
@@ -106,8 +108,7 @@ class Runner {
       s.status = verdict.status == "interrupted" ? "pending" : verdict.status;
       save(job);
     }
-    const bool ended_badly = s.status == "failed" || s.status == "illegal" || s.status == "budget" || s.status == "cancelled";
-    if (settings_.retry_failed && ended_badly && wanted(job)) {
+    if (settings_.retry_failed && contains({"failed", "illegal", "budget", "cancelled"}, s.status) && wanted(job)) {
       s.status = "pending";
       s.note.clear();
       std::error_code ignored;
@@ -138,8 +139,8 @@ class Runner {
     for (const bool exclusive : {false, true})
       for (std::size_t job = 0; job < record_.jobs.size(); ++job) {
         if (static_cast<int>(active_.size()) >= settings_.jobs || (exclusive && !active_.empty())) return;
-        if (state(job).status != "pending" || jobs_[job].exclusive != exclusive || !wanted(job) || gate_.held(job)) continue;
-        if (!start(job)) return;  // no slot is free
+        if (state(job).status != "pending" || jobs_[job].exclusive != exclusive || !wanted(job)) continue;
+        if (!gate_.held(job) && !start(job)) return;  // no slot is free
       }
   }
 
@@ -148,7 +149,8 @@ class Runner {
     const bool gpu = jobs_[job].gpu && !settings_.slots.gpus.empty();
     auto lease = settings_.lease ? slots_.try_lease(gpu, jobs_[job].exclusive) : std::optional(Slots::Lease{});
     if (!lease) {
-      if (active_.empty() && !said_waiting_) log::info("waiting for a free slot: other sweeps of yours use this machine");
+      if (active_.empty() && !said_waiting_)
+        log::info("waiting for a free slot: other sweeps of yours use this machine");
       said_waiting_ = said_waiting_ || active_.empty();
       return false;
     }
@@ -234,7 +236,8 @@ class Runner {
   }
 
   bool may_retry(const SweepJob& s, const JobVerdict& verdict) const {
-    const auto bad = std::count_if(s.attempts.begin(), s.attempts.end(), [](const SweepAttempt& a) { return a.exit_code != 0; });
+    const auto bad = std::count_if(s.attempts.begin(), s.attempts.end(),
+                                   [](const SweepAttempt& a) { return a.exit_code != 0; });
     return bad <= (verdict.status == "interrupted" ? std::max(settings_.retries, 2) : settings_.retries);
   }
 

@@ -1,6 +1,6 @@
-// Runs the jobs of a sweep's folder on this machine: one process a job, in slots, each shared stage computed once. It can
-// be killed at any moment: what is decided is on the disk, processes that still run hold their locks, and the next runner
-// of the same folder waits for them and goes on.
+// Runs the jobs of a sweep's folder on this machine: one process a job, in slots, each shared stage computed once. It
+// can be killed at any moment: what is decided is on the disk, processes that still run hold their locks, and the next
+// runner of the same folder waits for them and goes on.
 #pragma once
 
 #include <functional>

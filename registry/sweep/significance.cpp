@@ -28,7 +28,8 @@ std::string common_metric(const SweepRecord& record) {
 }
 
 // Scores of a variant's finished runs by seed.
-std::map<std::int64_t, double> scores_of(const SweepRecord& record, const std::string& variant, const std::string& metric) {
+std::map<std::int64_t, double> scores_of(const SweepRecord& record, const std::string& variant,
+                                         const std::string& metric) {
   std::map<std::int64_t, double> scores;
   for (const SweepJob& job : record.jobs) {
     if (job.variant != variant || !finished(job)) continue;
@@ -80,8 +81,8 @@ MoreJobs one_more_seed(const SweepRecord& record, const SignificanceSettings& se
   for (const Standing& row : standings(record, settings)) {
     if (row.decided) continue;
     // A variant without one good run would not get one from another seed.
-    const bool hopeless = std::none_of(record.jobs.begin(), record.jobs.end(),
-                                       [&](const SweepJob& job) { return job.variant == row.variant && finished(job); });
+    const auto is_good = [&](const SweepJob& job) { return job.variant == row.variant && finished(job); };
+    const bool hopeless = std::none_of(record.jobs.begin(), record.jobs.end(), is_good);
     if (hopeless) continue;
     wanted.insert(row.variant);
     more.text += concat(more.text.empty() ? "" : ", ", row.variant);
@@ -92,7 +93,8 @@ MoreJobs one_more_seed(const SweepRecord& record, const SignificanceSettings& se
   const SweepFolder folder(record.folder);
   for (const std::string& variant : variants_of(record)) {
     if (!wanted.contains(variant)) continue;
-    const auto like = std::find_if(record.jobs.begin(), record.jobs.end(), [&](const SweepJob& j) { return j.variant == variant; });
+    const auto like = std::find_if(record.jobs.begin(), record.jobs.end(),
+                                   [&](const SweepJob& j) { return j.variant == variant; });
     auto manifest = read_frozen(folder.manifest(like->job));
     if (!manifest) throw Error(ErrorKind::data, folder.manifest(like->job).string() + " is missing");
     const std::string text = concat("seed=", seed);

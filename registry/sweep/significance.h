@@ -28,7 +28,8 @@ struct Standing {
 };
 CADDIE_API std::vector<Standing> standings(const SweepRecord& record, const SignificanceSettings& settings);
 
-// The jobs of one more seed for the baseline and every variant that is not decided; none if all are, or the cap is reached.
+// The jobs of one more seed for the baseline and every variant that is not decided; none if all are, or the cap is
+// reached.
 struct MoreJobs {
   std::vector<SweepJob> jobs;
   std::vector<Manifest> manifests;

@@ -30,7 +30,8 @@ fs::path default_slot_folder() {
 int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return std::max<int>(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
+  if (::sched_getaffinity(0, sizeof set, &set) != 0)
+    return std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
   return std::max(1, CPU_COUNT(&set));
 }
 
@@ -51,7 +52,7 @@ std::vector<std::string> visible_gpus() {
   std::istringstream in(visible);
   for (std::string item; std::getline(in, item, ',');) {
     const bool index = !item.empty() && item.find_first_not_of("0123456789") == std::string::npos && item.size() < 5;
-    if (index && static_cast<std::size_t>(std::stoi(item)) < all.size()) some.push_back(all[static_cast<std::size_t>(std::stoi(item))]);
+    if (index && std::stoul(item) < all.size()) some.push_back(all[std::stoul(item)]);
     for (const std::string& uuid : all)
       if (!index && !item.empty() && uuid.starts_with(item)) some.push_back(uuid);
   }

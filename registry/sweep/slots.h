@@ -1,5 +1,5 @@
-// Where jobs run: CPU cores or GPUs, leased with locks in a folder that all sweeps of a user on a machine share. A lease
-// passes to the job's process and ends with it, also when the runner dies.
+// Where jobs run: CPU cores or GPUs, leased with locks in a folder that all sweeps of a user on a machine share. A
+// lease passes to the job's process and ends with it, also when the runner dies.
 #pragma once
 
 #include <filesystem>

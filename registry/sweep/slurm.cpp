@@ -67,7 +67,8 @@ std::string list_of(const std::vector<std::size_t>& places) {
 
 }  // namespace
 
-std::string slurm_script(const SweepFolder& folder, const std::vector<std::size_t>& places, const SlurmSettings& settings) {
+std::string slurm_script(const SweepFolder& folder, const std::vector<std::size_t>& places,
+                         const SlurmSettings& settings) {
   std::vector<std::pair<std::string, std::string>> lines = {
       {"job-name", "caddie-" + folder.id()},
       {"array", list_of(places) + (settings.parallel > 0 ? concat("%", settings.parallel) : "")},
@@ -81,11 +82,13 @@ std::string slurm_script(const SweepFolder& folder, const std::vector<std::size_
   if (settings.exclusive) lines.emplace_back("exclusive", "");
   for (const std::string& option : settings.options) {
     const auto equals = option.find('=');
-    const std::string key = option.substr(0, equals), value = equals == std::string::npos ? "" : option.substr(equals + 1);
-    const bool clean = !key.empty() && key.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
+    const std::string key = option.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "" : option.substr(equals + 1);
+    const char* accepted = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    const bool clean = !key.empty() && key.find_first_not_of(accepted) == std::string::npos;
     if (!clean || key == "array" || value.find('\n') != std::string::npos)
       throw Error(ErrorKind::usage, "--slurm is '" + option + "'",
-                  "accepted: long options of sbatch but for array, KEY=VALUE: --slurm time=01:00:00 --slurm partition=gpu");
+                  "accepted: long options of sbatch but for array, KEY=VALUE: --slurm time=01:00:00");
     const auto same = std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return line.first == key; });
     if (same != lines.end())
       same->second = value;
@@ -94,9 +97,10 @@ std::string slurm_script(const SweepFolder& folder, const std::vector<std::size_
   }
   std::string script = "#!/bin/bash\n";
   for (const auto& [key, value] : lines) script += "#SBATCH --" + key + (value.empty() ? "" : "=" + value) + "\n";
-  script += "# One task is one job of the sweep. USR2 comes before the time limit: the run writes a checkpoint, and the task\n"
-            "# asks for its place in the queue again.\n";
-  script += "exec " + quoted(settings.program) + " sweep task " + quoted(folder.path().string()) + " --place \"$SLURM_ARRAY_TASK_ID\"";
+  script += "# One task is one job of the sweep. USR2 comes before the time limit: the run writes a checkpoint,\n"
+            "# and the task asks for its place in the queue again.\n";
+  script += "exec " + quoted(settings.program) + " sweep task " + quoted(folder.path().string()) +
+            " --place \"$SLURM_ARRAY_TASK_ID\"";
   for (const std::string& option : settings.task_options) script += " " + quoted(option);
   return script + "\n";
 }
@@ -111,8 +115,10 @@ std::string slurm_submit(const SweepFolder& folder, const std::string& script, c
   words.push_back(file.string());
   const Said said = ask(words);
   if (said.exit_code == 127)
-    throw Error(ErrorKind::environment, "sbatch is not in PATH", "Submit from a machine of the cluster, or take --launcher local.");
-  if (said.exit_code != 0) throw Error(ErrorKind::environment, "sbatch refused the array: " + said.text, "The script is " + file.string());
+    throw Error(ErrorKind::environment, "sbatch is not in PATH",
+                "Submit from a machine of the cluster, or take --launcher local.");
+  if (said.exit_code != 0)
+    throw Error(ErrorKind::environment, "sbatch refused the array: " + said.text, "The script is " + file.string());
   const auto lines = lines_of(said.text);
   const std::string id = lines.empty() ? "" : lines.back().substr(0, lines.back().find(';'));
   if (id.empty() || id.find_first_not_of("0123456789") != std::string::npos)
@@ -150,7 +156,8 @@ SweepRecord with_slurm_states(SweepRecord record) {
   for (SweepJob& job : record.jobs) {
     const auto found = queue.find(job.job);
     if (job.status == "running" && found == queue.end()) job.status = "interrupted";
-    if (job.status == "interrupted" && found != queue.end()) job.status = found->second.second == "PENDING" ? "pending" : "running";
+    if (job.status == "interrupted" && found != queue.end())
+      job.status = found->second.second == "PENDING" ? "pending" : "running";
     if (job.status == "pending" && found != queue.end()) job.note = "in Slurm's queue as " + found->second.first;
   }
   return record;

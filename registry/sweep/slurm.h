@@ -1,5 +1,5 @@
-// Slurm as the engine of a sweep beyond one machine: an array with one task a job. Nothing of ours stays behind after the
-// submission; states come from squeue and from the sweep's folder, which all nodes must see. sacct is not needed.
+// Slurm as the engine of a sweep beyond one machine: an array with one task a job. Nothing of ours stays behind after
+// the submission; states come from squeue and from the sweep's folder, which all nodes must see. sacct is not needed.
 #pragma once
 
 #include <filesystem>
@@ -22,13 +22,13 @@ struct SlurmSettings {
   std::vector<std::string> task_options;  // passed on to `sweep task`
 };
 
-// The batch script of an array over the jobs with these places in the plan. Options replace what the script has of itself:
-// --requeue, --open-mode=append, --signal=B:USR2@120, ... Throws Error(usage) for an option that is none.
+// The batch script of an array over the jobs with these places in the plan. Options replace what the script has of
+// itself: --requeue, --open-mode=append, --signal=B:USR2@120, ... Throws Error(usage) for an option that is none.
 CADDIE_API std::string slurm_script(const SweepFolder& folder, const std::vector<std::size_t>& places,
                                     const SlurmSettings& settings);
 
-// Submits `script` with sbatch and writes the array's id down in slurm.json. `after`: an array that must have ended first.
-// Throws Error(environment) if sbatch is missing or refuses.
+// Submits `script` with sbatch and writes the array's id down in slurm.json. `after`: an array that must have ended
+// first. Throws Error(environment) if sbatch is missing or refuses.
 CADDIE_API std::string slurm_submit(const SweepFolder& folder, const std::string& script,
                                     const std::vector<std::size_t>& places, const std::string& after);
 

@@ -1,5 +1,5 @@
-// Signals to a runner: the first asks it to stop (its children write checkpoints), the second to stop at once. Nothing ends
-// the process here; the runner looks at the count.
+// Signals to a runner: the first asks it to stop (its children write checkpoints), the second to stop at once. Nothing
+// ends the process here; the runner looks at the count.
 #pragma once
 
 #include "caddie/export.h"

@@ -67,7 +67,8 @@ JobVerdict verdict_of_exit(const SweepFolder& folder, const SweepJob& job, int w
     verdict.worth_a_retry = true;
     return verdict;
   }
-  verdict.status = code == 75 || code == 130 || code == 143 ? "interrupted" : code == 4 ? "illegal" : code == 5 ? "budget" : "failed";
+  const bool stopped = code == 75 || code == 130 || code == 143;
+  verdict.status = stopped ? "interrupted" : code == 4 ? "illegal" : code == 5 ? "budget" : "failed";
   verdict.worth_a_retry = code == 1 || code == 7 || verdict.status == "interrupted";
   const std::string said = reason_of(folder, job);
   verdict.reason = verdict.status == "interrupted" ? "interrupted"

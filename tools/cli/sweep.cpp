@@ -30,8 +30,8 @@ using Arguments = std::shared_ptr<SweepArguments>;
 using registry::SweepFolder;
 
 std::string plan_text(const Json& plan, const std::string& file, double hours) {
-  std::string text = concat(plan.at("sweep").get<std::string>(), ": ", plan.at("jobs").size(), " jobs, ", plan.at("slots").dump(),
-                            " at a time\n\n");
+  std::string text = concat(plan.at("sweep").get<std::string>(), ": ", plan.at("jobs").size(), " jobs, ",
+                            plan.at("slots").dump(), " at a time\n\n");
   std::vector<std::vector<std::string>> rows = {{"stage", "jobs", "in the cache", "to compute", "shared"}};
   for (const char* stage : {"data", "train", "quantize", "compress", "evaluate", "ttt"}) {
     if (!plan.at("stages").contains(stage)) continue;
@@ -49,7 +49,8 @@ std::string plan_text(const Json& plan, const std::string& file, double hours) {
   }
   const Json& predicted = plan.at("predicted");
   text += table(rows) + "\npredicted  " + human_seconds(predicted.at("seconds").get<double>()) + " on this machine, " +
-          human_seconds(predicted.at("work_seconds").get<double>()) + " of work; quantize and compress are not predicted\n";
+          human_seconds(predicted.at("work_seconds").get<double>()) +
+          " of work; quantize and compress are not predicted\n";
   if (hours > 0) text += concat("a budget of ", hours, " h cuts ", plan.at("cut").size(), " jobs\n");
   for (const Json& note : plan.at("notes")) text += "note: " + note.get<std::string>() + "\n";
   return text + "\nnext\n  caddie sweep run " + file + "\n";
@@ -69,8 +70,8 @@ Json options_of(const Globals& globals, const SweepArguments& arguments) {
   Json dirs = Json::array();
   for (const std::string& dir : globals.plugin_dirs) dirs.push_back(fs::absolute(dir).lexically_normal().string());
   const fs::path cache = globals.cache.empty() ? pipeline::StageCache::default_root() : fs::path(globals.cache);
-  Json options = {{"cache", fs::absolute(cache).lexically_normal().string()}, {"plugin_dirs", dirs}, {"until", arguments.until},
-                  {"gpus", arguments.gpus}};
+  Json options = {{"cache", fs::absolute(cache).lexically_normal().string()}, {"plugin_dirs", dirs},
+                  {"until", arguments.until}, {"gpus", arguments.gpus}};
   if (arguments.halving) options["halving"] = true;
   if (arguments.until_significant) options["max_seeds"] = arguments.max_seeds > 0 ? arguments.max_seeds : 10;
   if (!arguments.baseline.empty()) options["baseline"] = arguments.baseline;
@@ -95,7 +96,8 @@ void check_options(const SweepArguments& arguments, const registry::SweepPlan& p
 int run_command(const Globals& globals, const SweepArguments& arguments) {
   const PlannedSweep planned = plan_file(globals, arguments, false);
   for (const auto& job : planned.plan.jobs)
-    if (!job.forecast.missing.empty()) throw Error(ErrorKind::data, job.forecast.missing, "caddie sweep plan shows what is there.");
+    if (!job.forecast.missing.empty())
+      throw Error(ErrorKind::data, job.forecast.missing, "caddie sweep plan shows what is there.");
   check_options(arguments, planned.plan);
   const bool slurm = arguments.launcher == "slurm";
   const Json options = options_of(globals, arguments);
@@ -104,7 +106,7 @@ int run_command(const Globals& globals, const SweepArguments& arguments) {
     log::info("going on with " + folder->id() + ", which is the same sweep and not finished (--new starts it afresh)");
   else
     folder = registry::create_sweep(globals.runs, planned.sweep, planned.plan, planned.manifests, options);
-  return slurm ? submit_folder(globals, arguments, *folder, false, {}) : run_folder(globals, arguments, *folder, false, {});
+  return (slurm ? submit_folder : run_folder)(globals, arguments, *folder, false, {});
 }
 
 int resume_command(const Globals& globals, const SweepArguments& arguments, bool retry) {
@@ -121,19 +123,22 @@ Json status_json(const registry::SweepRecord& record) {
     counts[job.status] = counts.value(job.status, 0) + 1;
     Json attempts = Json::array();
     for (const auto& a : job.attempts)
-      attempts.push_back({{"run", a.run}, {"exit_code", a.exit_code}, {"reason", a.reason}, {"started", a.started}, {"seconds", a.seconds}});
+      attempts.push_back({{"run", a.run}, {"exit_code", a.exit_code}, {"reason", a.reason}, {"started", a.started},
+                          {"seconds", a.seconds}});
     jobs.push_back({{"job", job.job}, {"name", job.variant}, {"seed", job.seed}, {"status", job.status},
                     {"run", job.run.empty() ? Json() : Json(job.run)}, {"note", job.note}, {"attempts", attempts},
                     {"metrics", registry::metrics_of(record, job)}});
   }
-  return {{"sweep", record.name}, {"id", record.id}, {"directory", record.folder.string()}, {"counts", counts}, {"jobs", jobs}};
+  return {{"sweep", record.name}, {"id", record.id}, {"directory", record.folder.string()}, {"counts", counts},
+          {"jobs", jobs}};
 }
 
 int status_command(const Globals& globals, const SweepArguments& arguments) {
   std::vector<std::string> words = arguments.words;
   const SweepFolder folder = take_sweep(globals, words);
   if (globals.json) {
-    print_result(globals, canonical(status_json(registry::with_slurm_states(registry::load_sweep_record(folder.path())))), "");
+    const auto record = registry::with_slurm_states(registry::load_sweep_record(folder.path()));
+    print_result(globals, canonical(status_json(record)), "");
     return 0;
   }
   print_sweep(globals, folder);
@@ -173,7 +178,7 @@ int cancel_command(const Globals& globals, const SweepArguments& arguments) {
     if (const auto task = queue.find(job.job); task != queue.end()) tasks.push_back(task->second.first);
     if (registry::FileLock::is_held(folder.runner_lock())) continue;  // the runner does the rest
     if (job.status == "running")
-      registry::signal_group(static_cast<pid_t>(std::atol(registry::FileLock::read(folder.job_lock(job.job)).c_str())), SIGINT);
+      registry::signal_group(std::atoi(registry::FileLock::read(folder.job_lock(job.job)).c_str()), SIGINT);
     job.status = "cancelled";
     job.note = "cancelled";
     folder.write_state(job);
@@ -195,7 +200,8 @@ int list_command(const Globals& globals) {
     rows.push_back({record.id, std::to_string(record.jobs.size()), registry::status_counts(record)});
   }
   print_result(globals, canonical(Json{{"sweeps", list}}),
-               list.empty() ? "no sweeps in " + fs::absolute(fs::path(globals.runs) / "sweeps").string() + "\n" : table(rows));
+               list.empty() ? "no sweeps in " + fs::absolute(fs::path(globals.runs) / "sweeps").string() + "\n"
+                            : table(rows));
   return 0;
 }
 

@@ -24,7 +24,8 @@ struct SweepArguments {
 
 // Keys and, if asked for, predictions, of one manifest after another.
 // `ranks`: a run's, which the keys depend on.
-registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict, int ranks);
+registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict,
+                                int ranks);
 // Ranks of a run with so many GPUs; 0: not said.
 inline int ranks_of(std::int64_t gpus) { return gpus > 1 ? static_cast<int>(gpus) : 1; }
 
@@ -47,13 +48,15 @@ PlannedSweep plan_file(const Globals& globals, const SweepArguments& arguments, 
 int run_folder(const Globals& globals, const SweepArguments& arguments, const registry::SweepFolder& folder, bool retry,
                const std::vector<std::string>& only);
 // The same without the result. `lock`: the runner's name; all but "runner" are tasks of a batch system.
-registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& arguments, const registry::SweepFolder& folder,
-                                 bool retry, const std::vector<std::string>& only, const std::string& lock);
+registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& arguments,
+                                 const registry::SweepFolder& folder, bool retry, const std::vector<std::string>& only,
+                                 const std::string& lock);
 // Submits what is left of a sweep to Slurm.
-int submit_folder(const Globals& globals, const SweepArguments& arguments, const registry::SweepFolder& folder, bool retry,
-                  const std::vector<std::string>& only);
+int submit_folder(const Globals& globals, const SweepArguments& arguments, const registry::SweepFolder& folder,
+                  bool retry, const std::vector<std::string>& only);
 // One task of such an array.
-int task_command(const Globals& globals, const SweepArguments& arguments, const std::string& folder, std::int64_t place);
+int task_command(const Globals& globals, const SweepArguments& arguments, const std::string& folder,
+                 std::int64_t place);
 // Prints the result of a sweep and what to try next.
 int print_sweep(const Globals& globals, const registry::SweepFolder& folder);
 

@@ -72,7 +72,8 @@ Placement placement(const SweepArguments& arguments, const std::vector<registry:
   // Jobs that can go side by side at first: those that wait for a shared stage do not count.
   std::set<std::string> firsts;
   for (const registry::Forecast& forecast : forecasts) {
-    const auto first = std::find_if(forecast.needs.begin(), forecast.needs.end(), [](const auto& n) { return !n.cached; });
+    const auto first = std::find_if(forecast.needs.begin(), forecast.needs.end(),
+                                    [](const auto& n) { return !n.cached && n.stage != "data"; });  // data is quick
     firsts.insert(first == forecast.needs.end() ? std::string() : first->token);
   }
   const int side_by_side = std::clamp(static_cast<int>(firsts.size()), 1, cores);
@@ -83,10 +84,12 @@ Placement placement(const SweepArguments& arguments, const std::vector<registry:
   if (threads <= 0) threads = std::max(1, cores / side_by_side);
   place.jobs = static_cast<int>(arguments.jobs);
   if (place.jobs <= 0)
-    place.jobs = place.slots.gpus.empty() ? std::max(1, cores / threads)
-                                          : std::max(1, static_cast<int>(place.slots.gpus.size()) / place.slots.gpus_per_job);
+    place.jobs = std::max(1, place.slots.gpus.empty()
+                                 ? cores / threads
+                                 : static_cast<int>(place.slots.gpus.size()) / place.slots.gpus_per_job);
   place.slots.threads = threads;
-  place.slots.cores = std::max(cores, place.slots.gpus.empty() ? place.jobs * threads : 0);  // more only if it was asked for
+  // More than there are only if it was asked for.
+  place.slots.cores = std::max(cores, place.slots.gpus.empty() ? place.jobs * threads : 0);
   return place;
 }
 
@@ -96,8 +99,8 @@ PlannedSweep plan_file(const Globals& globals, const SweepArguments& arguments, 
   if (!arguments.seeds.empty()) overrides.push_back("seeds=[" + arguments.seeds + "]");
   if (arguments.gpus > 1) overrides.push_back("device=cuda");
   PlannedSweep planned{load_sweep(arguments.file, *catalogue, overrides), {}, {}};
-  planned.plan = registry::plan_sweep(planned.sweep, *catalogue, forecaster(globals.cache, catalogue, predict, ranks_of(arguments.gpus)),
-                                      planned.manifests);
+  const auto forecast = forecaster(globals.cache, catalogue, predict, ranks_of(arguments.gpus));
+  planned.plan = registry::plan_sweep(planned.sweep, *catalogue, forecast, planned.manifests);
   return planned;
 }
 
@@ -107,7 +110,8 @@ SweepFolder take_sweep(const Globals& globals, std::vector<std::string>& words) 
     // A word that is a job of the latest sweep, or a name that is wrong.
     const auto folders = registry::list_sweeps(globals.runs);
     const auto is_job = [&](const registry::SweepJob& job) { return job.job == words.front(); };
-    const auto jobs = folders.empty() ? std::vector<registry::SweepJob>() : registry::load_sweep_record(folders.back()).jobs;
+    std::vector<registry::SweepJob> jobs;
+    if (!folders.empty()) jobs = registry::load_sweep_record(folders.back()).jobs;
     if (std::none_of(jobs.begin(), jobs.end(), is_job)) registry::find_sweep(globals.runs, words.front());  // throws
   }
   const fs::path folder = registry::find_sweep(globals.runs, named ? words.front() : "");
@@ -129,7 +133,8 @@ int print_sweep(const Globals& globals, const SweepFolder& folder) {
   for (const registry::SweepJob& job : record.jobs) {
     double seconds = 0;
     for (const registry::SweepAttempt& attempt : job.attempts) seconds += attempt.seconds;
-    rows.push_back({job.job, job.status, registry::headline(registry::metrics_of(record, job)), fixed(seconds, 1), job.run});
+    const std::string score = registry::headline(registry::metrics_of(record, job));
+    rows.push_back({job.job, job.status, score, fixed(seconds, 1), job.run});
     const std::string reason = !job.note.empty() ? job.note : job.attempts.empty() ? "" : job.attempts.back().reason;
     if (job.status != "ok" && !reason.empty()) reasons += "  " + job.job + ": " + reason + "\n";
   }
@@ -144,7 +149,8 @@ int print_sweep(const Globals& globals, const SweepFolder& folder) {
   const std::string where = globals.runs == "runs" ? "" : " --runs " + globals.runs;
   if (code == 75) text += "  caddie sweep resume " + record.id + where + "\n";
   if (code == 8) text += "  caddie sweep retry " + record.id + where + "\n";
-  text += "  caddie compare " + record.id + where + "\n  caddie report " + record.id + " -o " + record.name + ".html" + where + "\n";
+  text += "  caddie compare " + record.id + where + "\n";
+  text += "  caddie report " + record.id + " -o " + record.name + ".html" + where + "\n";
   print_result(globals, canonical(result), text);
   return code;
 }
@@ -160,7 +166,7 @@ registry::RunnerHooks hooks_of(const SweepFolder& folder, const registry::SweepR
     std::vector<std::vector<pipeline::Need>> needs;
     for (const registry::RunnerJob& job : jobs) needs.push_back(job.needs);
     halving = std::make_shared<registry::Halving>(std::move(needs), baseline);
-    hooks.hopeless = [halving](const registry::SweepRecord& now, const registry::SweepJob& job) { return (*halving)(now, job); };
+    hooks.hopeless = [halving](const auto& now, const auto& job) { return (*halving)(now, job); };
   }
   if (!options.contains("max_seeds")) return hooks;
   registry::SignificanceSettings settings;
@@ -176,7 +182,8 @@ registry::RunnerHooks hooks_of(const SweepFolder& folder, const registry::SweepR
     log::info(concat("not decided: ", more.text, "; adding the seed ", more.jobs.front().seed));
     std::vector<registry::PlannedJob> planned;
     for (std::size_t i = 0; i < more.jobs.size(); ++i) {
-      const auto like = std::find_if(now.jobs.begin(), now.jobs.end(), [&](const auto& j) { return j.variant == more.jobs[i].variant; });
+      const auto is_like = [&](const auto& job) { return job.variant == more.jobs[i].variant; };
+      const auto like = std::find_if(now.jobs.begin(), now.jobs.end(), is_like);
       const bool exclusive = all.at(static_cast<std::size_t>(like - now.jobs.begin())).exclusive;
       planned.push_back({more.jobs[i], exclusive, forecast(more.manifests[i])});
       all.push_back({planned.back().forecast.needs, exclusive, planned.back().forecast.gpu});
@@ -198,7 +205,8 @@ registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& a
   const std::int64_t gpus = options.value("gpus", std::int64_t{0});
   const std::string cache = globals.cache.empty() ? options.value("cache", std::string()) : globals.cache;
   Globals with_plugins = globals;
-  for (const Json& dir : options.value("plugin_dirs", Json::array())) with_plugins.plugin_dirs.push_back(dir.get<std::string>());
+  const Json dirs = options.value("plugin_dirs", Json::array());
+  for (const Json& dir : dirs) with_plugins.plugin_dirs.push_back(dir.get<std::string>());
   const auto forecast = forecaster(cache, make_catalogue(with_plugins), false, ranks_of(gpus));
   std::vector<registry::RunnerJob> jobs;
   std::vector<registry::Forecast> forecasts;
@@ -230,19 +238,21 @@ registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& a
   settings.only = only;
   const std::string until = options.value("until", std::string());
   settings.command = [=, program = own_program()](const registry::SweepJob& job, const std::string& run, int) {
-    std::vector<std::string> command = {program, "run", folder.manifest(job.job).string(), "--runs", folder.runs().string(),
-                                        "--id", run, "--json"};
+    std::vector<std::string> command = {program, "run", folder.manifest(job.job).string(), "--id", run, "--json",
+                                        "--runs", folder.runs().string()};
     if (!cache.empty()) command.insert(command.end(), {"--cache", cache});
     if (gpus > 1) command.insert(command.end(), {"--gpus", std::to_string(gpus)});
     if (!until.empty()) command.insert(command.end(), {"--until", until});
     for (const std::string& dir : with_plugins.plugin_dirs) command.insert(command.end(), {"--plugin-dir", dir});
     return command;
   };
-  log::info(concat("sweep ", record.name, ": ", record.jobs.size(), " jobs, at most ", place.jobs, " at a time, ",
-                   place.slots.gpus.empty() ? concat(place.slots.threads, place.slots.threads == 1 ? " thread" : " threads", " each")
-                                            : concat(place.slots.gpus_per_job, " of ", place.slots.gpus.size(), " GPUs each"),
-                   "   ", folder.path().string()));
-  return registry::run_sweep(folder, jobs, settings, task ? registry::RunnerHooks{} : hooks_of(folder, record, options, jobs, forecast));
+  const registry::SlotSettings& slots = place.slots;
+  const std::string each = slots.gpus.empty() ? concat(slots.threads, slots.threads == 1 ? " thread" : " threads")
+                                              : concat(slots.gpus_per_job, " of ", slots.gpus.size(), " GPUs");
+  log::info(concat("sweep ", record.name, ": ", record.jobs.size(), " jobs, at most ", place.jobs, " at a time, ", each,
+                   " each   ", folder.path().string()));
+  if (task) return registry::run_sweep(folder, jobs, settings);
+  return registry::run_sweep(folder, jobs, settings, hooks_of(folder, record, options, jobs, forecast));
 }
 
 int run_folder(const Globals& globals, const SweepArguments& arguments, const SweepFolder& folder, bool retry,

@@ -27,7 +27,8 @@ Waves waves_of(const std::vector<std::size_t>& places, const std::vector<registr
   for (const std::size_t place : places) {
     const auto& needs = forecasts[place].needs;
     // The data is quick to make: those that train side by side may wait for it.
-    const auto need = std::find_if(needs.begin(), needs.end(), [](const auto& n) { return !n.cached && n.stage != "data"; });
+    const auto need = std::find_if(needs.begin(), needs.end(),
+                                   [](const auto& n) { return !n.cached && n.stage != "data"; });
     const bool leads = need == needs.end() || computed.insert(need->token).second;
     (leads ? waves.first : waves.second).push_back(place);
   }
@@ -59,7 +60,8 @@ int submit_folder(const Globals& globals, const SweepArguments& arguments, const
     if (wants_gpu(*manifest)) settings.gpus = std::max(settings.gpus, 1);
     const bool named = only.empty() || std::find(only.begin(), only.end(), job.job) != only.end();
     const bool open = job.status == "pending" || job.status == "interrupted";
-    const bool again = retry && (job.status == "failed" || job.status == "cancelled" || job.status == "illegal" || job.status == "budget");
+    const bool ended_badly = std::set<std::string>{"failed", "cancelled", "illegal", "budget"}.contains(job.status);
+    const bool again = retry && ended_badly;
     if (!named || queue.contains(job.job) || !(open || again)) continue;
     if (again && !arguments.print_script) {
       std::error_code ignored;
@@ -72,7 +74,8 @@ int submit_folder(const Globals& globals, const SweepArguments& arguments, const
     places.push_back(i);
   }
   const Json plan = read_json(folder.plan());
-  for (const std::size_t place : places) settings.exclusive = settings.exclusive || plan.at("jobs").at(place).value("exclusive", false);
+  for (const std::size_t place : places)
+    settings.exclusive = settings.exclusive || plan.at("jobs").at(place).value("exclusive", false);
   settings.options = arguments.slurm;
   settings.parallel = static_cast<int>(arguments.jobs);
   settings.threads = static_cast<int>(std::max<std::int64_t>(1, arguments.threads));
@@ -86,8 +89,10 @@ int submit_folder(const Globals& globals, const SweepArguments& arguments, const
   }
   std::vector<std::string> ids;
   for (const auto* wave : {&waves.first, &waves.second})
-    if (!wave->empty())
-      ids.push_back(registry::slurm_submit(folder, registry::slurm_script(folder, *wave, settings), *wave, ids.empty() ? "" : ids.back()));
+    if (!wave->empty()) {
+      const std::string script = registry::slurm_script(folder, *wave, settings);
+      ids.push_back(registry::slurm_submit(folder, script, *wave, ids.empty() ? "" : ids.back()));
+    }
   std::string text = concat("submitted ", places.size(), " jobs of ", record.id, " to Slurm");
   for (const std::string& id : ids) text += "   array " + id;
   print_result(globals, canonical(Json{{"sweep", record.name}, {"id", record.id}, {"directory", folder.path().string()},

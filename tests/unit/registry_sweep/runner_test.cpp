@@ -36,10 +36,14 @@ struct Place {
     make_directories(folder / "jobs");
     for (const SweepJob& job : load_sweep_record(folder).jobs)
       write_json(folder / "jobs" / (job.job + ".json"), {{"resolved", {{"name", "tiny"}}}});
-    // done STATUS: the run's folder as the program leaves it.
-    write_atomic(scratch.path / "job.sh", std::string_view("done_() { mkdir -p $1/stages; printf '{\"result\": {\"status\": \"'$2'\", "
-        "\"metrics\": {\"val_bpb\": 1.5}}}' > $1/.r; mv $1/.r $1/result.json; }\n"));
-    std::ofstream(scratch.path / "job.sh", std::ios::app) << "echo $2 >> " << (scratch.path / "calls").string() << "\n" << script << "\n";
+    // done_ FOLDER STATUS: the run's folder as the program leaves it. The trap comes first: a shell that gets the
+    // signal while it waits for a child of its own would pass over it.
+    const std::string prelude =
+        "trap 'exit 75' INT\ndone_() { mkdir -p $1/stages; "
+        "printf '{\"result\": {\"status\": \"'$2'\", \"metrics\": {\"val_bpb\": 1.5}}}' > $1/.r; "
+        "mv $1/.r $1/result.json; }\n";
+    write_atomic(scratch.path / "job.sh",
+                 prelude + "echo $2 >> " + (scratch.path / "calls").string() + "\n" + script + "\n");
   }
   RunnerSettings settings() const {
     RunnerSettings settings;
@@ -105,7 +109,8 @@ TEST_CASE("all jobs run; what failed is told with its reason, and the others are
 
 TEST_CASE("retries, --fail-fast and --max-failures") {
   SECTION("a failure is tried again so many times; a wrong manifest is not") {
-    const Place place({"a", "b"}, "[ $2 = b_s1 ] && exit 2\nif [ -e $1/tried ]; then done_ $1 ok; else touch $1/tried; exit 1; fi");
+    const Place place({"a", "b"}, "[ $2 = b_s1 ] && exit 2\n"
+                                  "if [ -e $1/tried ]; then done_ $1 ok; else touch $1/tried; exit 1; fi");
     auto settings = place.settings();
     settings.retries = 1;
     place.run(settings);
@@ -114,8 +119,11 @@ TEST_CASE("retries, --fail-fast and --max-failures") {
     CHECK(place.record().jobs[1].attempts.size() == 1);
   }
   SECTION("the first failure stops all; they can be resumed") {
-    const Place place({"a", "b", "c"}, "[ $2 = a_s1 ] && exit 1\n[ -e $1/again ] && { done_ $1 ok; exit; }\ntouch $1/again\n"
-                                       "trap 'exit 75' INT\nfor i in $(seq 6000); do sleep 0.01; done");
+    // The failure waits for the other one, whose shell passes over signals while it starts.
+    const Place place({"a", "b", "c"}, "cd $(dirname $1)\n"
+                                       "[ $2 = a_s1 ] && { while [ ! -e b ]; do sleep 0.01; done; exit 1; }\n"
+                                       "[ -e $1/again ] && { done_ $1 ok; exit; }\ntouch $1/again b\n"
+                                       "for i in $(seq 6000); do sleep 0.01; done");
     auto settings = place.settings();
     settings.jobs = 2;
     settings.fail_fast = true;
@@ -138,7 +146,8 @@ TEST_CASE("retries, --fail-fast and --max-failures") {
 }
 
 TEST_CASE("a job that is killed is started again under the same run; one that crashes has failed") {
-  const Place place({"a", "b"}, "if [ -e $1/once ]; then done_ $1 ok; exit; fi\ntouch $1/once\n[ $2 = a_s1 ] && kill -9 $$\nkill -SEGV $$");
+  const Place place({"a", "b"}, "if [ -e $1/once ]; then done_ $1 ok; exit; fi\ntouch $1/once\n"
+                                "[ $2 = a_s1 ] && kill -9 $$\nkill -SEGV $$");
   place.run();
   CHECK(place.status(0) == "ok");
   CHECK(place.record().jobs[0].attempts.at(0).reason == "ended by SIGKILL (out of memory, or by hand)");
@@ -162,8 +171,8 @@ TEST_CASE("jobs that share a stage: one computes it while the others take no slo
 }
 
 TEST_CASE("an exclusive job runs alone") {
-  const Place place({"a", "b", "c"}, "ls $(dirname $1)/../busy* >> $(dirname $1)/../seen.$2 2>/dev/null\ntouch $(dirname $1)/../busy.$2\n"
-                                     "sleep 0.05\nrm $(dirname $1)/../busy.$2\ndone_ $1 ok");
+  const Place place({"a", "b", "c"}, "cd $(dirname $1)/..\nls busy* >> seen.$2 2>/dev/null\ntouch busy.$2\n"
+                                     "sleep 0.05\nrm busy.$2\ndone_ $1 ok");
   std::vector<RunnerJob> jobs(3);
   jobs[0].exclusive = true;
   place.run(place.settings(), jobs);
@@ -194,7 +203,7 @@ TEST_CASE("kill -9 of the runner: its jobs go on, the next runner waits for them
 }
 
 TEST_CASE("stop once: jobs are asked to write a checkpoint; a request cancels one job") {
-  const Place place({"a", "b"}, "[ -e $1/again ] && { done_ $1 ok; exit; }\ntouch $1/again\ntrap 'touch $1/asked; exit 75' INT\n"
+  const Place place({"a", "b"}, "[ -e $1/again ] && { done_ $1 ok; exit; }\ntouch $1/again\n"
                                 "for i in $(seq 6000); do sleep 0.01; done");
   const pid_t runner = ::fork();
   if (runner == 0) ::_exit(place.run().interrupted ? 75 : 0);
