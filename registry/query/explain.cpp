@@ -20,7 +20,7 @@ struct Other {
 
 // An entry of the cache holds one score; the evaluate stage of a run has several, by metric.
 void add_entries(const fs::path& root, const std::string& stage, const std::string& before,
-                 std::map<std::string, Other>& others) {
+                 const std::string& own_key, std::map<std::string, Other>& others) {
   std::error_code code;
   for (auto item = fs::recursive_directory_iterator(root / stage, code);
        !code && item != fs::recursive_directory_iterator(); item.increment(code)) {
@@ -28,7 +28,8 @@ void add_entries(const fs::path& root, const std::string& stage, const std::stri
     if (item.depth() != 2 || item->path().filename() != "entry.json") continue;
     try {
       const Json entry = read_json(item->path());
-      if (entry.value("written", "") > before) continue;
+      // Stamps count whole seconds: the same one may be later. The key that was a hit was there.
+      if (entry.value("written", "") >= before && entry.at("key") != own_key) continue;
       Other& other = others[entry.at("key").get<std::string>()];
       other.ingredients = entry.at("ingredients");
       other.cached = true;
@@ -79,9 +80,9 @@ StageExplanation explain_stage(const fs::path& runs, const fs::path& cache, cons
       throw Error(ErrorKind::usage, concat("the run ", against, " has no key of the stage ", stage),
                   "Choose another with --against.");
   } else {
-    if (stage != "evaluate") add_entries(cache, stage, explanation.hit ? run.updated : run.started, others);
+    if (stage != "evaluate") add_entries(cache, stage, explanation.hit ? run.updated : run.started, explanation.key, others);
     for (const RunRecord& other : scan_runs(runs).runs)
-      if (other.id != run.id && other.started <= run.started) add_run(other, stage, others);
+      if (other.id != run.id && other.started < run.started) add_run(other, stage, others);
   }
   explanation.compared = others.size();
   const Other* nearest = nullptr;
