@@ -31,6 +31,8 @@ class CADDIE_API SweepFolder {
   // Fills status, run, note and attempts as the file has them; leaves them for a job without a file.
   void read_state(SweepJob& job) const;
   void write_state(const SweepJob& job) const;  // whole or not at all
+  // A job that was interrupted because it was to be cancelled is cancelled, whoever wrote its state last.
+  void heed_request(SweepJob& job) const;
 
  private:
   std::filesystem::path path_;

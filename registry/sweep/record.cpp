@@ -71,6 +71,12 @@ void SweepFolder::write_state(const SweepJob& job) const {
   write_json(this->state(job.job), state);
 }
 
+void SweepFolder::heed_request(SweepJob& job) const {
+  if (job.status != "interrupted" || !fs::exists(request(job.job))) return;
+  job.status = "cancelled";
+  job.note = "cancelled";
+}
+
 SweepRecord load_sweep_record(const fs::path& path) {
   const SweepFolder folder(fs::absolute(path).lexically_normal());
   if (!is_sweep_folder(folder.path()))
@@ -85,6 +91,7 @@ SweepRecord load_sweep_record(const fs::path& path) {
       folder.read_state(job);
       const bool runs = job.status == "running";
       if (runs && !elsewhere && !FileLock::is_held(folder.job_lock(job.job))) job.status = "interrupted";
+      folder.heed_request(job);
       record.jobs.push_back(std::move(job));
     }
     return record;

@@ -151,11 +151,15 @@ std::map<std::string, std::pair<std::string, std::string>> slurm_queue(const Swe
 }
 
 SweepRecord with_slurm_states(SweepRecord record) {
-  if (!is_slurm(SweepFolder(record.folder))) return record;
+  const SweepFolder folder(record.folder);
+  if (!is_slurm(folder)) return record;
   const auto queue = slurm_queue(record);
   for (SweepJob& job : record.jobs) {
     const auto found = queue.find(job.job);
-    if (job.status == "running" && found == queue.end()) job.status = "interrupted";
+    if (job.status == "running" && found == queue.end()) {
+      job.status = "interrupted";
+      folder.heed_request(job);
+    }
     if (job.status == "interrupted" && found != queue.end())
       job.status = found->second.second == "PENDING" ? "pending" : "running";
     if (job.status == "pending" && found != queue.end()) job.note = "in Slurm's queue as " + found->second.first;

@@ -227,8 +227,7 @@ TEST_CASE("an interrupted run of ranks writes a checkpoint and goes on to the sa
 TEST_CASE("torchrun starts the program, where Python has it") {
   const std::string python = fs::exists(CADDIE_TORCH_PYTHON) ? CADDIE_TORCH_PYTHON : "python3";
   if (Process({python, "-c", "import torch.distributed.run"}, {}).wait(60).exit_code != 0) {
-    WARN("skipped: " << python << " has no torch.distributed.run");
-    return;
+    SKIP_TEST(python << " has no torch.distributed.run");
   }
   const Workplace place;
   const Outcome outcome = Process(join({python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"},

@@ -47,13 +47,11 @@ TEST_CASE("the script that would be submitted asks for GPUs where the manifest d
 
 TEST_CASE("a sweep through Slurm: submitted, left alone, waited for; time limit, requeue, cancel") {
   if (const std::string why = SlurmCluster::missing(); !why.empty()) {
-    std::printf("skipped: no Slurm here: %s\n", why.c_str());
-    return;
+    SKIP_TEST("no Slurm here: " << why);
   }
   const SlurmCluster cluster;
   if (!cluster.ready()) {
-    std::printf("skipped: Slurm's daemons do not come up here\n");
-    return;
+    SKIP_TEST("Slurm's daemons do not come up here");
   }
   const Workplace place;
   const auto sweep = [&](std::vector<std::string> arguments) {
