@@ -2,6 +2,7 @@
 // that was killed. The script writes what a run's folder holds.
 #include "registry/sweep/runner.h"
 
+#include <algorithm>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -165,7 +166,10 @@ TEST_CASE("jobs that share a stage: one computes it while the others take no slo
   auto settings = place.settings();
   settings.jobs = 2;
   place.run(settings, jobs);
-  CHECK(place.calls() == std::vector<std::string>{"a_s1", "b_s1", "c_s1"});
+  std::vector<std::string> calls = place.calls();
+  REQUIRE(calls.size() == 3);
+  std::sort(calls.begin(), calls.begin() + 2);  // two start at the same time
+  CHECK(calls == std::vector<std::string>{"a_s1", "b_s1", "c_s1"});
   const SweepRecord record = place.record();
   CHECK(record.jobs[2].status == "ok");
 }
@@ -197,7 +201,10 @@ TEST_CASE("kill -9 of the runner: its jobs go on, the next runner waits for them
   CHECK(place.status(0) == "running");  // its process is alive
   write_atomic(place.scratch.path / "runs" / "go", std::string_view("\n"));
   place.run(settings);
-  CHECK(place.calls() == std::vector<std::string>{"a_s1", "b_s1", "c_s1"});
+  std::vector<std::string> calls = place.calls();
+  REQUIRE(calls.size() == 3);
+  std::sort(calls.begin(), calls.begin() + 2);  // two start at the same time
+  CHECK(calls == std::vector<std::string>{"a_s1", "b_s1", "c_s1"});
   CHECK(sweep_exit_code(place.record()) == 0);
   for (const SweepJob& job : place.record().jobs) CHECK(job.attempts.size() == 1);
 }
