@@ -2,11 +2,11 @@
 // that was killed. The script writes what a run's folder holds.
 #include "registry/sweep/runner.h"
 
-#include <algorithm>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <thread>
