@@ -41,6 +41,7 @@ void add_commands(Command& root) {
   add_artifact_commands(root);
   add_weights_commands(root);
   add_eval_commands(root);
+#ifndef CADDIE_SUBMISSION  // the source that a submission ships has what a run needs
   add_sweep_commands(root);
   add_runs_commands(root);
   add_compare_command(root);
@@ -49,8 +50,9 @@ void add_commands(Command& root) {
   add_report_commands(root);
   add_parity_command(root);
   add_bench_command(root);
-  add_doctor_commands(root);
   add_completion_command(root);
+#endif
+  add_doctor_commands(root);
 }
 
 }  // namespace

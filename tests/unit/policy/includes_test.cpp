@@ -1,5 +1,6 @@
 // Who may include whom. One direction: tools/cli -> registry -> core/pipeline -> {train, eval, artifact, data, config, host} ->
 // {comm, ops, base} -> sdk; plugins -> sdk. Siblings stay apart but for the pairs below.
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -146,4 +147,23 @@ TEST_CASE("headers that cost seconds or break Catch are not included") {
       // LibTorch's CHECK wins silently over Catch's; tests/support/catch.h puts them in order.
       if (file.path != "tests/support/catch.h") CHECK_FALSE(starts(include.target, "catch2/"));
     }
+}
+
+TEST_CASE("the source that a submission ships includes nothing that stays at home") {
+  std::set<std::string> shipped;
+  std::ifstream list(std::filesystem::path(CADDIE_BINARY_DIR) / "share/caddie/source.list");
+  for (std::string line; std::getline(list, line);) shipped.insert(line);
+  CHECK(shipped.contains("core/train/trainer.cpp"));
+  CHECK(shipped.contains("tools/cli/run.cpp"));
+  CHECK(shipped.contains("plugins/optimizer/muon/muon.cpp"));
+  for (const auto& file : source_files()) {
+    CHECK_FALSE((starts(file.path, "registry/") && shipped.contains(file.path)));
+    if (!shipped.contains(file.path)) continue;
+    for (const auto& include : includes_of(file)) {
+      if (included_room(include).empty()) continue;
+      const bool sdk = starts(include.target, "caddie/");
+      INFO(file.path << " includes " << include.target);
+      CHECK(shipped.contains(sdk ? "core/sdk/include/" + include.target : include.target));
+    }
+  }
 }
