@@ -60,7 +60,8 @@ std::int64_t bytes_of_targets(const std::vector<std::filesystem::path>& shards, 
     last = tokens.back();
     left -= static_cast<std::int64_t>(tokens.size());
   }
-  CADDIE_CHECK(left == 0, ErrorKind::data, targets, " targets are claimed, the shards have ", targets - left);
+  CADDIE_CHECK(left == 0, ErrorKind::data, targets, " targets are claimed, the shards have ",
+               std::max<std::int64_t>(targets - left, 0));
   return bytes;
 }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <thread>
 
@@ -201,6 +202,44 @@ TEST_CASE("ranks with different manifests: the first key that differs, told by t
     CHECK(outcome.err.find("manifest.seed is 6, on rank 0 it is 5") != std::string::npos);
   }
   CHECK(place.run_count() == 0);
+}
+
+TEST_CASE("a rank that fails by itself ends all within seconds, with its own error on top everywhere") {
+  // Each rank sees a folder of its own under the same name; in rank 1's a token of its slice of the sixth step is no piece.
+  const Workplace places[2];
+  const std::vector<std::string> run = join({"run", kTiny, "--runs", "/proc/self/cwd/runs", "--cache", "/proc/self/cwd/cache"},
+                                            {"device=cpu", "train.stop.steps=100000", "train.checkpoint.steps=0"});
+  const auto start_rank = [&](int rank, int port) {
+    Process::Setup setup = hand_made(rank, port);
+    setup.directory = places[rank].path();
+    return std::make_unique<Process>(caddie_command(join(run, {"--until", "train"})), setup);
+  };
+  REQUIRE(Process(caddie_command(join(run, {"--until", "data"})), {{}, places[0].path(), 0}).wait(60).exit_code == 0);
+  fs::remove_all(places[0].runs());
+  fs::copy(places[0].cache(), places[1].cache(), fs::copy_options::recursive);
+  bool damaged = false;
+  for (const auto& item : fs::recursive_directory_iterator(places[1].cache())) {
+    if (item.path().filename() != "train_000000.bin") continue;
+    std::fstream shard(item.path(), std::ios::in | std::ios::out | std::ios::binary);
+    shard.seekp(1024 + 2 * (5 * 256 + 128 + 10));  // a step has 256 tokens, rank 1 the second half
+    shard.write("\x60\xea", 2);
+    damaged = true;
+  }
+  REQUIRE(damaged);
+  const int port = free_port();
+  const auto first = start_rank(0, port), second = start_rank(1, port);
+  const auto start = std::chrono::steady_clock::now();
+  const Outcome own = second->wait(120), other = first->wait(30);
+  INFO(own.err << "\n-- rank 0\n" << other.err);
+  CHECK(seconds_since(start) < 60);  // about 3 s on a machine that does nothing else; it would train for hours
+  CHECK(own.exit_code == 6);
+  CHECK(own.err.find("id 60000") != std::string::npos);
+  CHECK(other.exit_code == 6);
+  const std::size_t top = other.err.find("error: ");
+  REQUIRE(top != std::string::npos);
+  CHECK(other.err.substr(top, other.err.find('\n', top) - top).find("rank 1") != std::string::npos);
+  CHECK(other.err.find("id 60000") != std::string::npos);
+  CHECK(read_json(run_folder(places[0]) / "status.json").at("status") == "failed");
 }
 
 TEST_CASE("an interrupted run of ranks writes a checkpoint and goes on to the same weights") {

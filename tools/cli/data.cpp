@@ -115,7 +115,8 @@ int verify(const VerifyValues& v, const Globals& globals) {
   Json checked;
   if (fs::is_directory(v.place)) {
     checked = data::verify_dataset(v.place);
-    for (const Json& shard : read_json(fs::path(v.place) / data::kSidecar).at("validation").at("shards"))
+    const Json made = read_json(fs::path(v.place) / data::kSidecar);
+    for (const Json& shard : made.at("validation").at("shards"))
       validation.push_back(fs::path(v.place) / shard.at("file").get<std::string>());
     tokenizer = fs::path(v.place) / "tokenizer.model";
   } else {

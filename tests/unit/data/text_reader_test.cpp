@@ -4,6 +4,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "core/base/environment.h"
 #include "tests/support/catch.h"
 #include "tests/unit/data/support.h"
 
@@ -123,12 +124,20 @@ TEST_CASE("odd documents are passed over, counted and said; strict makes them er
              Contains("a.jsonl:3: an empty document"));
 }
 
-TEST_CASE("a giant line takes no memory and costs one document") {
+TEST_CASE("a line of 1 GB takes no memory and costs one document") {
   const Folder folder;
-  write_atomic(folder / "a.txt", "first\n\n" + std::string(3'000'000, 'x') + "\n\nlast\n");
-  TextReader reader({folder / "a.txt"}, {.max_document_bytes = 100'000});
+  // A thousand times the same compressed megabyte.
+  const std::string megabyte = zstd(std::string(1'000'000, 'x'));
+  std::string packed = zstd("{\"text\": \"first\"}\n{\"text\": \"");
+  for (int i = 0; i < 1000; ++i) packed += megabyte;
+  write_atomic(folder / "a.jsonl.zst", packed + zstd("\"}\n{\"text\": \"last\"}\n"));
+  const std::int64_t before = peak_memory_bytes();
+  TextReader reader({folder / "a.jsonl.zst"}, {.max_document_bytes = 1'000'000});
   CHECK(documents(reader) == std::vector<std::string>{"first", "last"});
   CHECK(reader.counts().too_long == 1);
+  CHECK(peak_memory_bytes() - before < 20'000'000);
+  write_atomic(folder / "a.txt", "first\n\n" + std::string(3'000'000, 'x') + "\n\nlast\n");
+  CHECK(read(folder / "a.txt", {.max_document_bytes = 100'000}) == std::vector<std::string>{"first", "last"});
 }
 
 TEST_CASE("broken JSON, a missing field, an unknown ending and a missing file are errors that name the place") {
