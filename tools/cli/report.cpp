@@ -5,6 +5,7 @@
 #include "caddie/error.h"
 #include "core/base/files.h"
 #include "registry/report/export.h"
+#include "registry/report/figures.h"
 #include "registry/report/page.h"
 #include "tools/cli/command.h"
 
@@ -15,7 +16,7 @@ using namespace registry::report;
 
 struct ReportArguments {
   ReportWanted wanted;
-  std::string output = "report.html";
+  std::string output = "report.html", figures;
   bool leaderboard = false;
 };
 
@@ -27,14 +28,26 @@ int report(const Globals& globals, const ReportArguments& arguments) {
   const ReportData data = load_report(globals.runs, arguments.wanted);
   const std::string page = arguments.leaderboard ? leaderboard_page(data) : report_page(data);
   write_atomic(arguments.output, page);
+  Json figures = Json::array();
+  if (!arguments.figures.empty()) {
+    make_directories(arguments.figures);
+    for (const Figure& figure : figures_of(page)) {
+      const fs::path path = fs::path(arguments.figures) / (figure.name + ".svg");
+      write_atomic(path, figure.svg);
+      figures.push_back(fs::absolute(path).lexically_normal().string());
+    }
+  }
   const std::string file = fs::absolute(arguments.output).lexically_normal().string();
   const Json facts = {{"file", file},
                       {"bytes", page.size()},
                       {"runs", data.runs.size()},
                       {"variants", data.groups.size()},
                       {"incidents", data.incidents.size()},
+                      {"figures", figures},
                       {"metric", data.metric}};
-  print_result(globals, canonical(facts), concat(file, ": ", data.runs.size(), " runs, ", page.size() / 1000, " kB\n"));
+  std::string said = concat(file, ": ", data.runs.size(), " runs, ", page.size() / 1000, " kB\n");
+  if (!figures.empty()) said += concat(arguments.figures, ": ", figures.size(), " figures\n");
+  print_result(globals, canonical(facts), said);
   return 0;
 }
 
@@ -69,12 +82,14 @@ void add_report_commands(Command& root) {
                        "Examples:\n"
                        "  caddie report what_did_not_work -o report.html\n"
                        "  caddie report 20261124T101415Z 20261124T102209Z -o two.html\n"
+                       "  caddie report quantizers --figures figures\n"
                        "  caddie report --leaderboard -o leaderboard.html\n");
   page.arguments("sweep_or_run", arguments->wanted.what,
                  "Sweeps (name, id, folder) and runs (id, its beginning, folder)");
   page.option("-o,--output", arguments->output, "The file to write (default: report.html)");
   page.option("--baseline", arguments->wanted.baseline, "Variant or run that others are compared to (default: base)");
   page.option("--metric", arguments->wanted.metric, "Score to compare by (default: the last that all have)");
+  page.option("--figures", arguments->figures, "A folder for every figure as an SVG file too");
   page.flag("--leaderboard", arguments->leaderboard, "Rank all runs, or those that are named");
   page.run([arguments](const Globals& globals) { return report(globals, *arguments); });
 

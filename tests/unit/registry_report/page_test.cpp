@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "caddie/error.h"
+#include "registry/report/figures.h"
 #include "registry/report/markup.h"
 #include "tests/support/catch.h"
 #include "tests/unit/registry_report/fixture.h"
@@ -153,4 +154,17 @@ TEST_CASE("a sweep of 36 runs stays well below 2 MB") {
   CHECK(page.size() < 1200000);
   CHECK(fault_of(page) == "");
   if (const char* keep = std::getenv("CADDIE_KEEP_PAGE")) write_atomic(keep, page);  // to look at it
+}
+
+TEST_CASE("every drawing of a page is a file of its own") {
+  const std::string drawing = "<svg viewBox=\"0 0 560 330\" role=\"img\" aria-label=\"Bits per byte, &lt;by&gt; bytes\">"
+                              "<path class=\"grid\" d=\"M1 2\"/></svg>";
+  const auto figures = figures_of("<p>" + drawing + "</p>" + drawing);
+  REQUIRE(figures.size() == 2);
+  CHECK(figures[0].name == "bits_per_byte_by_bytes");
+  CHECK(figures[1].name == "bits_per_byte_by_bytes_2");
+  CHECK(figures[0].svg.find("width=\"560\" height=\"330\" viewBox=\"0 0 560 330\"") != std::string::npos);
+  CHECK(figures[0].svg.find("<path class=\"grid\" d=\"M1 2\"/></svg>") != std::string::npos);
+  CHECK(fault_of(figures[0].svg).empty());
+  CHECK(figures_of("<p>no drawing</p>").empty());
 }
