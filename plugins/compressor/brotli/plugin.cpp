@@ -13,8 +13,8 @@ using namespace caddie;
 constexpr OptionSpec kOptions[] = {
     {"quality", OptionType::integer, "11", "0", "11", nullptr, "effort; 11 is smallest and slowest"},
     {"window", OptionType::integer, "22", "10", "24", nullptr, "log2 of the window, bytes"},
-    {"part", OptionType::integer, "0", "0", "1073741824", nullptr,
-     "bytes of the stream that are compressed on their own, in parallel; 0: all in one"},
+    {"part", OptionType::integer, "524288", "0", "1073741824", nullptr,
+     "bytes of the stream that are compressed on their own, in parallel; 0: all in one. It stays one stream"},
     shuffle_option("4"),
 };
 
@@ -52,4 +52,4 @@ class Brotli final : public Compressor {
 
 }  // namespace
 
-CADDIE_PLUGIN("1.0", compressor_component<Brotli>("brotli", "Brotli, one standard stream, byte-shuffled", 1, kOptions))
+CADDIE_PLUGIN("1.0", compressor_component<Brotli>("brotli", "Brotli, one standard stream, byte-shuffled", 2, kOptions))

@@ -11,7 +11,9 @@ namespace brotli_plugin {
 struct Settings {
   int quality;  // 0 to 11
   int window;   // log2 of the window in bytes, 10 to 24
-  std::size_t part = 0;  // bytes that are compressed on their own, in parallel; 0: all in one
+  // About so many bytes are compressed on their own, in parallel; 0: all in one. Two or three parts are compared with the
+  // whole, and the smaller stream is taken.
+  std::size_t part = 0;
 };
 
 // `cancelled` is asked between pieces of the input, from several threads; true ends the work with Error(interrupted). The
