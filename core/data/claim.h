@@ -34,7 +34,4 @@ CADDIE_API std::int64_t bytes_of_targets(const std::vector<std::filesystem::path
 // have.
 CADDIE_API Json check_claim(const Claim& claim, const std::vector<std::filesystem::path>& shards, const ByteTable& table);
 
-// Of a data identity: "5.1 % of the validation tokens are unknown pieces ...", or nothing. Belongs to every score.
-CADDIE_API std::string unknown_note(const Json& identity);
-
 }  // namespace caddie::data

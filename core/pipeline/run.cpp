@@ -11,7 +11,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
 #include "core/base/safetensors.h"
-#include "core/data/claim.h"
+#include "core/data/unknown_note.h"
 #include "core/base/trace.h"
 #include "core/pipeline/ranks.h"
 #include "core/pipeline/run_folder.h"

@@ -12,7 +12,6 @@
 #include "core/base/event_file.h"
 #include "core/base/files.h"
 #include "core/base/hash.h"
-#include "core/base/suggest.h"
 #include "core/pipeline/run.h"
 #include "core/pipeline/session.h"
 
@@ -60,7 +59,6 @@ fs::path new_folder(const fs::path& runs, const Session& session) {
 
 }  // namespace
 
-RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {}
 
 RunFolder RunFolder::create(const fs::path& runs, const Session& session) {
   return create(runs, session, new_folder(runs, session).filename().string());
@@ -85,26 +83,6 @@ RunFolder RunFolder::create(const fs::path& runs, const Session& session, const 
   folder.set_status("running", {{"stage", nullptr}});
   write_json(folder.path_ / "resolved.json", manifest.resolved);  // last: with it the folder is a run
   return folder;
-}
-
-RunFolder RunFolder::open(const fs::path& runs, const std::string& run) {
-  const auto is_run = [](const fs::path& path) { return fs::exists(path / "resolved.json"); };
-  if (is_run(run)) return RunFolder(fs::absolute(run).lexically_normal());
-  if (is_run(runs / run)) return RunFolder(fs::absolute(runs / run).lexically_normal());
-  std::vector<std::string> names, matching;
-  std::error_code code;
-  for (const auto& item : fs::directory_iterator(runs, code)) {
-    if (!is_run(item.path())) continue;
-    names.push_back(item.path().filename().string());
-    if (names.back().starts_with(run)) matching.push_back(names.back());
-  }
-  if (matching.size() == 1) return RunFolder(fs::absolute(runs / matching[0]).lexically_normal());
-  if (matching.size() > 1)
-    throw Error(ErrorKind::usage, concat("'", run, "' is the beginning of ", matching.size(), " runs in ", runs.string()),
-                "Write more of the name; caddie runs list shows all.");
-  const std::string guess = closest(run, names);
-  throw Error(ErrorKind::usage, concat("there is no run '", run, "' in ", fs::absolute(runs).string()),
-              guess.empty() ? "caddie runs list shows all; --runs DIR looks elsewhere." : "Did you mean '" + guess + "'?");
 }
 
 Json RunFolder::resolved() const { return read_json(path_ / "resolved.json"); }

@@ -39,13 +39,14 @@ std::vector<std::string> command_names(const CLI::App& app) {
   return names;
 }
 
-// Complains about a first word that is no command.
-bool unknown_command(const CLI::App& app, const std::string& word) {
+// Complains about a word that is no command of `app`, which stands behind `before` ("" or "runs ").
+bool unknown_command(const CLI::App& app, const std::string& before, const std::string& word) {
   const auto names = command_names(app);
-  if (word.empty() || word[0] == '-' || std::find(names.begin(), names.end(), word) != names.end()) return false;
+  if (names.empty() || word.empty() || word[0] == '-' || std::find(names.begin(), names.end(), word) != names.end())
+    return false;
   const std::string guess = closest(word, names);
-  std::fprintf(stderr, "error: unknown command '%s'%s\n  caddie --help lists all\n", word.c_str(),
-               guess.empty() ? "" : (", did you mean '" + guess + "'?").c_str());
+  std::fprintf(stderr, "error: unknown command '%s%s'%s\n  caddie %s--help lists all\n", before.c_str(), word.c_str(),
+               guess.empty() ? "" : (", did you mean '" + before + guess + "'?").c_str(), before.c_str());
   return true;
 }
 
@@ -215,7 +216,10 @@ int parse(int argc, char** argv, const std::string& version, const std::function
     print_all_help(app);
     return 0;
   }
-  if (argc > 1 && unknown_command(app, argv[1])) return 2;
+  if (argc > 1 && unknown_command(app, "", argv[1])) return 2;
+  if (argc > 2)
+    for (const CLI::App* group : app.get_subcommands([&](const CLI::App* one) { return one->get_name() == argv[1]; }))
+      if (unknown_command(*group, group->get_name() + " ", argv[2])) return 2;
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version

@@ -11,8 +11,9 @@
 #include "registry/query/list.h"
 #include "registry/query/manage.h"
 #include "registry/record/run_record.h"
-#include "tools/cli/session.h"
+#include "tools/cli/command.h"
 #include "tools/cli/summary.h"
+#include "tools/cli/table.h"
 
 namespace caddie::cli {
 namespace fs = std::filesystem;

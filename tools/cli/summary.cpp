@@ -4,8 +4,8 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
-#include "core/data/claim.h"
-#include "tools/cli/session.h"
+#include "core/data/unknown_note.h"
+#include "tools/cli/table.h"
 
 namespace caddie::cli {
 namespace fs = std::filesystem;

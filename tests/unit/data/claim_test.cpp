@@ -1,6 +1,8 @@
 // Bytes that a score implies, against the shards'.
 #include "core/data/claim.h"
 
+#include "core/data/unknown_note.h"
+
 #include <cmath>
 
 #include "core/data/shards.h"

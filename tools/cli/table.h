@@ -1,0 +1,15 @@
+// Numbers and tables as the commands print them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace caddie::cli {
+
+// A table of left-aligned first and right-aligned other columns, two spaces apart.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+std::string with_commas(std::int64_t number);
+std::string fixed(double value, int decimals);
+
+}  // namespace caddie::cli
