@@ -142,12 +142,15 @@ Json plan(const Session& session, const fs::path& cache, const Walk::Steps& step
   }
   const std::int64_t memory = memory_bytes(session, *model, elements);
 
-  const double token_seconds =
-      model->training_flops_per_token() / expected_speed(cache.empty() ? StageCache::default_root() : cache, session, *model);
+  const fs::path root = cache.empty() ? StageCache::default_root() : cache;
+  const double token_seconds = model->training_flops_per_token() / expected_speed(root, session, *model);
   const auto step_tokens = session.section("train").at("tokens_per_step").get<double>();
   const std::int64_t validation_tokens =
       steps.identity.contains("validation") ? steps.identity["validation"].at("tokens").get<std::int64_t>() : 0;
   Json seconds = predict_seconds(session, token_seconds, validation_tokens);
+  for (const char* stage : {"quantize", "compress"})
+    if (has_artifact)
+      if (const auto known = expected_stage(root, session, stage, *model)) seconds[stage] = *known;
   for (const auto& [stage, value] : stages.seconds.items()) seconds[stage] = value;
   const Json& cap = session.section("budgets").at("artifact_bytes");
   const bool bytes_fit = !has_artifact || cap.is_null() || bytes + code_bytes().value_or(0) <= cap.get<std::int64_t>();

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "core/base/clock.h"
 #include "core/base/environment.h"
@@ -11,8 +12,8 @@
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
 #include "core/base/safetensors.h"
-#include "core/data/unknown_note.h"
 #include "core/base/trace.h"
+#include "core/data/unknown_note.h"
 #include "core/pipeline/ranks.h"
 #include "core/pipeline/run_folder.h"
 #include "core/pipeline/speed.h"
@@ -33,6 +34,20 @@ std::size_t stage_index(const std::string& stage, const char* option) {
 }
 
 std::string shown(const std::string& stage) { return stage + std::string(10 - std::min<std::size_t>(stage.size(), 9), ' '); }
+
+// Names the budgets that were not kept.
+Error budget_error(const Json& more) {
+  std::string which;
+  for (const Json& verdict : more.value("verdicts", Json::array())) {
+    if (verdict.at("kept").get<bool>()) continue;
+    const bool whole = verdict.at("what") == "artifact bytes";
+    char figures[96];
+    std::snprintf(figures, sizeof figures, whole ? "%.0f of %.0f" : "%.1f of %.1f", verdict.at("used").get<double>(),
+                  verdict.at("cap").get<double>());
+    which += concat(which.empty() ? ": " : ", ", verdict.at("what").get<std::string>(), " ", figures);
+  }
+  return Error(ErrorKind::budget, "a budget is exceeded" + which);
+}
 
 // A run in progress. Members are what later stages need from earlier ones.
 class Runner {
@@ -131,6 +146,7 @@ class Runner {
                                    [&](const fs::path& into) {
                                      return compute_quantize(session_, data_, train_.folder / "weights.safetensors", into);
                                    });
+    if (!last_hit_) remember_stage_seconds("quantize");
     more_["notes"] = codes.outputs.at("notes");
     if (!wanted("compress")) return;
     compress_stage(codes);
@@ -173,6 +189,11 @@ class Runner {
     result_["train"] = facts;
   }
 
+  void remember_stage_seconds(const char* stage) {
+    remember_stage(cache_.root(), session_, stage, *session_.create_model(data_.vocabulary, at::kMeta),
+                   result_["seconds"][stage]);
+  }
+
   void compress_stage(const CacheEntry& codes) {
     const CacheEntry entry = stage(compress_stage_key(session_, codes.outputs.at("codes_hash"), identity_),
                                    [&](const fs::path& into) { return compute_compress(session_, data_, codes.folder, into); });
@@ -181,6 +202,7 @@ class Runner {
     if (code) throw Error(ErrorKind::failed, concat("cannot write ", folder_.artifact().string(), ": ", code.message()));
     fs::copy_file(data_.tokenizer, folder_.artifact().parent_path() / "tokenizer.model",
                   fs::copy_options::overwrite_existing, code);
+    if (!last_hit_) remember_stage_seconds("compress");
     decoded_hash_ = entry.outputs.at("decoded_hash");
     const auto bytes = entry.outputs.at("bytes").get<std::int64_t>();
     const std::int64_t code_size = code_bytes().value_or(0);
@@ -260,7 +282,7 @@ class Runner {
 
   void finish(RunOutcome& outcome) {
     if (!outcome.error && result_["status"] == "budget")
-      outcome.error = Error(ErrorKind::budget, "a budget is exceeded");
+      outcome.error = budget_error(more_);
     try {
       if (!outcome.error || outcome.error->kind() == ErrorKind::budget) folder_.write_result({{"result", result_}, {"more", more_}});
       Json facts = {{"stage", nullptr}};
@@ -311,7 +333,7 @@ RunOutcome run(const Session& session, const RunOptions& options) {
   if (const Json before = folder.result(); before.is_object()) {
     log::info("the run is finished; this is its result");
     RunOutcome outcome{before.at("result"), before.at("more"), {}};
-    if (outcome.result.at("status") == "budget") outcome.error = Error(ErrorKind::budget, "a budget is exceeded");
+    if (outcome.result.at("status") == "budget") outcome.error = budget_error(outcome.more);
     call_to_end(session);
     return outcome;
   }

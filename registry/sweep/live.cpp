@@ -111,8 +111,12 @@ std::string LiveTable::progress_of(const SweepRecord& record, const SweepJob& jo
   const Json status = read_or_nothing(run / "status.json");
   const Json stage = status.value("stage", Json());
   std::string text = stage.is_string() ? stage.get<std::string>() : "starting";
+  if (text != "train") return text;
   const Json metrics = last_metrics(run / "metrics.jsonl");
   if (metrics.contains("step")) text += concat("  step ", metrics["step"].dump());
+  const Json wanted = read_or_nothing(run / "resolved.json");
+  if (const Json::json_pointer steps("/train/stop/steps"); wanted.contains(steps) && wanted[steps].is_number())
+    text += concat(" of ", wanted[steps].dump());
   if (const Json loss = metrics.value("train_loss", Json()); loss.is_number()) text += "  loss " + rounded(loss);
   return text;
 }
@@ -133,10 +137,10 @@ void LiveTable::draw(const SweepRecord& record, const std::vector<std::string>& 
     rows.push_back("  " + job.job + std::string(width - job.job.size(), ' ') + "  " + progress_of(record, job));
   }
   const auto held = std::count_if(waits.begin(), waits.end(), [](const std::string& wait) { return !wait.empty(); });
-  std::string text = concat(record.name, "  ", count_of(record), " done  ", pending, " to come");
-  if (held > 0) text += concat(" (", held, " wait for a stage that another computes)");
+  std::string text = concat(record.name, "  ", human_seconds(since_start_.seconds()), "  ", count_of(record), " done");
   if (failed > 0) text += concat("  ", failed, " failed");
-  text += "  " + human_seconds(since_start_.seconds());
+  text += concat("  ", pending, " to come");
+  if (held > 0) text += concat(" (", held, " wait for a stage of another)");
   rows.insert(rows.begin(), text);
   text.clear();
   for (const std::string& row : rows) text += (text.empty() ? "" : "\n") + row.substr(0, columns() - 1);

@@ -153,6 +153,15 @@ Json plan_json(const SweepPlan& plan, int slots, double hours) {
                     {"artifact_bytes", predicted.value("artifact_bytes", Json())},
                     {"memory_bytes", predicted.value("memory_bytes", Json())}});
   }
+  // What will be computed and has no prediction, each once.
+  std::map<std::string, std::set<std::string>> unknown;
+  for (const PlannedJob& job : plan.jobs)
+    for (const pipeline::Need& need : job.forecast.needs)
+      if (!need.cached && need.stage != "data" &&
+          !job.forecast.predicted.value("seconds", Json::object()).contains(need.stage))
+        unknown[need.stage].insert(need.token);
+  Json unpredicted = Json::object();
+  for (const auto& [stage, tokens] : unknown) unpredicted[stage] = tokens.size();
   for (const StageShare& share : stage_shares(plan))
     shares[share.stage] = {{"runs", share.runs}, {"cached", share.cached}, {"computed", share.computed},
                            {"shared", share.shared}};
@@ -161,7 +170,7 @@ Json plan_json(const SweepPlan& plan, int slots, double hours) {
   return {{"sweep", plan.name}, {"jobs", jobs}, {"stages", shares}, {"slots", slots}, {"fits", fits}, {"cut", cut},
           {"notes", notes},
           {"predicted", {{"seconds", line.total}, {"work_seconds", work}, {"artifact_bytes_max", most_bytes},
-                         {"memory_bytes_max", most_memory}}}};
+                         {"memory_bytes_max", most_memory}, {"unpredicted", unpredicted}}}};
 }
 
 }  // namespace caddie::registry

@@ -56,6 +56,8 @@ TEST_CASE("8 runs over quantizer and compressor train twice; the plan says so, a
   CHECK(plan.at("stages").at("quantize") == Json{{"runs", 8}, {"cached", 0}, {"computed", 4}, {"shared", 4}});
   CHECK(plan.at("stages").at("ttt") == Json{{"runs", 8}, {"cached", 0}, {"computed", 4}, {"shared", 4}});
   CHECK(plan.at("predicted").at("seconds").get<double>() > 0);
+  CHECK(plan.at("predicted").at("unpredicted").at("quantize") == 4);
+  CHECK(plan.at("predicted").at("unpredicted").at("compress") == 8);
   CHECK_FALSE(fs::exists(place.runs()));
 
   const Outcome outcome = place.sweep({"run", kSweep});
@@ -77,6 +79,10 @@ TEST_CASE("8 runs over quantizer and compressor train twice; the plan says so, a
   CHECK(again.at("stages").at("train") == Json{{"computed", 0}, {"reused", 8}});
   CHECK(result_of(place.sweep({"plan", kSweep})).at("stages").at("train").at("cached") == 8);
   CHECK(result_of(place.sweep({"list"})).at("sweeps").size() == 2);
+  // What ran once is predicted for other seeds.
+  const Json more = result_of(place.sweep({"plan", kSweep, "--seeds", "3"})).at("predicted");
+  CHECK(more.at("unpredicted") == Json::object());
+  CHECK(more.at("work_seconds").get<double>() > 0);
   CHECK(result_of(place.sweep({"status", "tiny_sweep"})).at("counts") == Json{{"ok", 8}});
 }
 

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "core/base/suggest.h"
@@ -45,8 +46,9 @@ bool unknown_command(const CLI::App& app, const std::string& before, const std::
   if (names.empty() || word.empty() || word[0] == '-' || std::find(names.begin(), names.end(), word) != names.end())
     return false;
   const std::string guess = closest(word, names);
-  std::fprintf(stderr, "error: unknown command '%s%s'%s\n  caddie %s--help lists all\n", before.c_str(), word.c_str(),
-               guess.empty() ? "" : (", did you mean '" + before + guess + "'?").c_str(), before.c_str());
+  std::fprintf(stderr, "error: unknown command '%s%s'%s\n  %s %s--help lists all\n", before.c_str(), word.c_str(),
+               guess.empty() ? "" : (", did you mean '" + before + guess + "'?").c_str(), invoked().c_str(),
+               before.c_str());
   return true;
 }
 
@@ -75,7 +77,12 @@ CommandDescription describe_app(const CLI::App& app) {
   return command;
 }
 
-// Lines within 100 columns, broken at spaces; examples, which people copy, stay as they are.
+std::string& invoked_name() {
+  static std::string name = "caddie";
+  return name;
+}
+
+// Lines within 100 columns, broken at spaces; examples, which people copy, stay as they are but for the program's name.
 std::string wrapped(const std::string& text) {
   constexpr std::size_t kWidth = 100;
   std::string out;
@@ -84,7 +91,8 @@ std::string wrapped(const std::string& text) {
     std::string line = text.substr(at, end - at);
     at = end + 1;
     const std::size_t start = std::min(line.find_first_not_of(' '), line.size());
-    const bool example = line.compare(start, 6, "caddie") == 0 || line.compare(start, 8, "torchrun") == 0;
+    const bool own = line.compare(start, 7, "caddie ") == 0, example = own || line.compare(start, 8, "torchrun") == 0;
+    if (own && start > 0) line.replace(start, 6, invoked());
     while (!example && line.size() > kWidth) {
       const std::size_t space = line.rfind(' ', kWidth);
       if (space == std::string::npos || space <= start) break;
@@ -200,11 +208,16 @@ int parse(int argc, char** argv, const std::string& version, const std::function
           Parsed& parsed) {
   CLI::App app("caddie: experiments with small language models, from one manifest to one verdict.", "caddie");
   app.set_version_flag("--version", version);
-  app.footer(
+  const char* typed = std::getenv("CADDIE_COMMAND");
+  if (typed != nullptr && *typed != '\0')
+    invoked_name() = typed;
+  else if (argc > 0)
+    invoked_name() = argv[0];
+  app.footer(wrapped(
       "\nStart with:\n"
       "  caddie run experiments/quickstart.yaml\n"
       "  caddie plan experiments/quickstart.yaml\n"
-      "  caddie COMMAND --help      what a command takes, with examples; --help-all: all of it");
+      "  caddie COMMAND --help      what a command takes, with examples; --help-all: all of it"));
   app.require_subcommand(0, 1);
   Command root(std::make_unique<Command::Impl>(Command::Impl{&app, &parsed}));
   app.formatter(std::make_shared<Help>());  // sub-commands take it over
@@ -226,7 +239,7 @@ int parse(int argc, char** argv, const std::string& version, const std::function
     app.exit(success);
     return 0;
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "error: %s\n  caddie %s--help says what is accepted\n", error.what(),
+    std::fprintf(stderr, "error: %s\n  %s %s--help says what is accepted\n", error.what(), invoked().c_str(),
                  known_command(app, argc > 1 ? argv[1] : "").c_str());
     return 2;
   }
@@ -235,6 +248,13 @@ int parse(int argc, char** argv, const std::string& version, const std::function
     return argc > 1 ? 2 : 0;
   }
   return -1;
+}
+
+const std::string& invoked() { return invoked_name(); }
+
+std::string same_folders(const Globals& globals, bool cache) {
+  return (globals.runs == "runs" ? "" : " --runs " + globals.runs) +
+         (!cache || globals.cache.empty() ? "" : " --cache " + globals.cache);
 }
 
 void print_result(const Globals& globals, const std::string& json_line, const std::string& text) {

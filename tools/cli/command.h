@@ -79,6 +79,11 @@ void add_bench_command(Command& root);      // bench                        cli/
 void add_doctor_commands(Command& root);    // doctor, version               cli/doctor.cpp
 void add_completion_command(Command& root);  // completion                  cli/completion_command.cpp
 
+// How the program was called, for commands that are printed to be copied: "./caddie", "caddie", a path.
+const std::string& invoked();
+// " --runs DIR --cache DIR" as far as they were given, to be put behind such a command.
+std::string same_folders(const Globals& globals, bool cache = false);
+
 // Prints a result: with --json one line on stdout, otherwise `text`.
 void print_result(const Globals& globals, const std::string& json_line, const std::string& text);
 

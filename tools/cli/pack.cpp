@@ -57,7 +57,7 @@ int pack_command(const Globals& globals, PackArguments arguments) {
       {"compressed source, bytes", with_commas(submission.at("bytes_code"))},
       {"together, bytes", with_commas(submission.at("bytes_total"))}};
   print_result(globals, canonical(result),
-               table(rows) + "\nSubmission folder: " + folder + "\nNext:\n  caddie verify " + arguments.output + "\n");
+               table(rows) + "\nSubmission folder: " + folder + "\nNext:\n  " + invoked() + " verify " + arguments.output + "\n");
   return 0;
 }
 

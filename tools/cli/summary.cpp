@@ -5,6 +5,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/data/unknown_note.h"
+#include "tools/cli/command.h"
 #include "tools/cli/table.h"
 
 namespace caddie::cli {
@@ -47,12 +48,6 @@ std::string budgets(const Json& more) {
   return rows.empty() ? "" : "\n" + log::styled("Budgets", "1") + "\n" + table(rows);
 }
 
-// Relative where that is shorter to read.
-std::string shown_path(const std::string& path) {
-  const std::string relative = fs::relative(path).string();
-  return relative.starts_with("..") ? path : relative;
-}
-
 }  // namespace
 
 std::string run_summary(const Json& result, const Json& more, const std::string& manifest) {
@@ -82,10 +77,10 @@ std::string run_summary(const Json& result, const Json& more, const std::string&
   text += "\nRun folder: " + folder + "\n";
   text += "Next:\n";
   if (result.contains("artifact")) {
-    text += "  ./caddie sample " + (folder.starts_with("runs/") ? id : folder) + " --prompt \"In the beginning\"\n";
-    text += "  ./caddie artifact info " + shown_path(result["artifact"].at("path")) + "\n";
+    text += "  " + invoked() + " sample " + (folder.starts_with("runs/") ? id : folder) + " --prompt \"In the beginning\"\n";
+    text += "  " + invoked() + " artifact info " + shown_path(result["artifact"].at("path")) + "\n";
   }
-  text += "  ./caddie run " + manifest + " compress.use=store   # only what depends on it is computed again\n";
+  text += "  " + invoked() + " run " + manifest + " compress.use=store   # only what depends on it is computed again\n";
   return text;
 }
 

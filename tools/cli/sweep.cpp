@@ -29,7 +29,7 @@ namespace {
 using Arguments = std::shared_ptr<SweepArguments>;
 using registry::SweepFolder;
 
-std::string plan_text(const Json& plan, const std::string& file, double hours) {
+std::string plan_text(const Json& plan, const std::string& next, double hours) {
   std::string text = concat(plan.at("sweep").get<std::string>(), ": ", plan.at("jobs").size(), " jobs, ",
                             plan.at("slots").dump(), " at a time\n\n");
   std::vector<std::vector<std::string>> rows = {{"stage", "jobs", "in the cache", "to compute", "shared"}};
@@ -50,10 +50,15 @@ std::string plan_text(const Json& plan, const std::string& file, double hours) {
   const Json& predicted = plan.at("predicted");
   text += table(rows) + "\npredicted  " + human_seconds(predicted.at("seconds").get<double>()) + " on this machine, " +
           human_seconds(predicted.at("work_seconds").get<double>()) +
-          " of work; quantize and compress are not predicted\n";
+          " of work\n";
+  std::string unknown;
+  for (const char* stage : {"train", "quantize", "compress", "evaluate", "ttt"})
+    if (predicted.at("unpredicted").contains(stage))
+      unknown += concat(unknown.empty() ? "" : ", ", predicted["unpredicted"][stage].dump(), " x ", stage);
+  if (!unknown.empty()) text += "           without " + unknown + ": known when something alike has run here\n";
   if (hours > 0) text += concat("a budget of ", hours, " h cuts ", plan.at("cut").size(), " jobs\n");
   for (const Json& note : plan.at("notes")) text += "note: " + note.get<std::string>() + "\n";
-  return text + "\nnext\n  caddie sweep run " + file + "\n";
+  return text + "\nnext\n  " + next + "\n";
 }
 
 int plan_command(const Globals& globals, const SweepArguments& arguments) {
@@ -61,7 +66,14 @@ int plan_command(const Globals& globals, const SweepArguments& arguments) {
   std::vector<registry::Forecast> forecasts;
   for (const auto& job : planned.plan.jobs) forecasts.push_back(job.forecast);
   const Json plan = registry::plan_json(planned.plan, placement(arguments, forecasts).jobs, arguments.hours);
-  print_result(globals, canonical(plan), plan_text(plan, arguments.file, arguments.hours));
+  std::string next = invoked() + " sweep run " + arguments.file;
+  for (const std::string& word : arguments.words)
+    next += word.find_first_of(" []{}*'\"$&;|<>()") == std::string::npos ? " " + word : " '" + word + "'";
+  if (!arguments.seeds.empty()) next += " --seeds " + arguments.seeds;
+  if (arguments.jobs > 0) next += concat(" --jobs ", arguments.jobs);
+  if (arguments.threads > 0) next += concat(" --threads ", arguments.threads);
+  if (arguments.gpus > 0) next += concat(" --gpus ", arguments.gpus);
+  print_result(globals, canonical(plan), plan_text(plan, next + same_folders(globals, true), arguments.hours));
   return 0;
 }
 
@@ -222,7 +234,10 @@ void add_sweep_commands(Command& root) {
                            "From a manifest to a result:\n"
                            "  caddie sweep plan experiments/sweeps/quick.yaml\n"
                            "  caddie sweep run experiments/sweeps/quick.yaml\n"
-                           "  caddie sweep status\n");
+                           "  caddie sweep status                         in another terminal, or later\n"
+                           "  caddie sweep resume                         after an interruption of any kind\n"
+                           "  caddie compare quick                        differences with intervals and tests\n"
+                           "  caddie report quick -o quick.html           tables and plots on one page\n");
   auto planned = std::make_shared<SweepArguments>();
   Command plan = sweep.add("plan", "Jobs, the stages that they share, predicted time and bytes; runs nothing",
                            "Example:\n  caddie sweep plan experiments/sweeps/quick.yaml --hours 2\n");

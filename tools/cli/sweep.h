@@ -23,9 +23,9 @@ struct SweepArguments {
 };
 
 // Keys and, if asked for, predictions, of one manifest after another.
-// `ranks`: a run's, which the keys depend on.
+// `ranks`: a run's, which the keys depend on. `threads`: a run's, for predictions; 0: as this process.
 registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict,
-                                int ranks);
+                                int ranks, int threads = 0);
 // Ranks of a run with so many GPUs; 0: not said.
 inline int ranks_of(std::int64_t gpus) { return gpus > 1 ? static_cast<int>(gpus) : 1; }
 

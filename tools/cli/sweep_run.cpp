@@ -42,11 +42,12 @@ pipeline::Session session_of(Manifest manifest, const std::shared_ptr<const Cata
 }  // namespace
 
 registry::Forecaster forecaster(const std::string& cache, std::shared_ptr<const Catalogue> catalogue, bool predict,
-                                  int ranks) {
+                                int ranks, int threads) {
   auto walk = std::make_shared<pipeline::Walk>(cache);
   auto fetched = std::make_shared<std::set<std::string>>();
-  return [walk, fetched, catalogue, predict, cache, ranks](const Manifest& manifest) {
-    const pipeline::Session session = session_of(manifest, catalogue, ranks);
+  return [walk, fetched, catalogue, predict, cache, ranks, threads](Manifest manifest) {
+    if (Json& stated = manifest.resolved.at("threads"); stated == 0) stated = threads;
+    const pipeline::Session session = session_of(std::move(manifest), catalogue, ranks);
     // A dataset that is named is pulled once, before the jobs.
     if (!predict && fetched->insert(canonical(session.section("data"))).second) pipeline::fetch_data(session, false);
     const pipeline::Walk::Steps steps = walk->follow(session);
@@ -99,8 +100,18 @@ PlannedSweep plan_file(const Globals& globals, const SweepArguments& arguments, 
   if (!arguments.seeds.empty()) overrides.push_back("seeds=[" + arguments.seeds + "]");
   if (arguments.gpus > 1) overrides.push_back("device=cuda");
   PlannedSweep planned{load_sweep(arguments.file, *catalogue, overrides), {}, {}};
-  const auto forecast = forecaster(globals.cache, catalogue, predict, ranks_of(arguments.gpus));
-  planned.plan = registry::plan_sweep(planned.sweep, *catalogue, forecast, planned.manifests);
+  const auto plan_with = [&](int threads) {
+    planned.manifests.clear();
+    planned.plan = registry::plan_sweep(planned.sweep, *catalogue,
+                                        forecaster(globals.cache, catalogue, predict, ranks_of(arguments.gpus), threads),
+                                        planned.manifests);
+  };
+  plan_with(0);
+  if (!predict) return planned;
+  // How fast a run is depends on its threads, and those on how many jobs can go side by side.
+  std::vector<registry::Forecast> forecasts;
+  for (const auto& job : planned.plan.jobs) forecasts.push_back(job.forecast);
+  if (const Placement place = placement(arguments, forecasts); place.slots.gpus.empty()) plan_with(place.slots.threads);
   return planned;
 }
 
@@ -144,13 +155,13 @@ int print_sweep(const Globals& globals, const SweepFolder& folder) {
   for (const auto& [stage, counts] : result.at("stages").items())
     stages.push_back({stage, counts.at("computed").dump(), counts.at("reused").dump()});
   if (stages.size() > 1) text += table(stages) + "\n";
-  text += record.name + ": " + registry::status_counts(record) + "\n" + folder.path().string() + "\n\nnext\n";
+  text += record.name + ": " + registry::status_counts(record) + "\n" + shown_path(folder.path().string()) + "\n\nnext\n";
   const int code = registry::sweep_exit_code(record);
-  const std::string where = globals.runs == "runs" ? "" : " --runs " + globals.runs;
-  if (code == 75) text += "  caddie sweep resume " + record.id + where + "\n";
-  if (code == 8) text += "  caddie sweep retry " + record.id + where + "\n";
-  text += "  caddie compare " + record.id + where + "\n";
-  text += "  caddie report " + record.id + " -o " + record.name + ".html" + where + "\n";
+  const std::string where = same_folders(globals), whole = same_folders(globals, true);
+  if (code == 75) text += "  " + invoked() + " sweep resume " + record.id + whole + "\n";
+  if (code == 8) text += "  " + invoked() + " sweep retry " + record.id + whole + "\n";
+  text += "  " + invoked() + " compare " + record.id + where + "\n";
+  text += "  " + invoked() + " report " + record.id + " -o " + record.name + ".html" + where + "\n";
   print_result(globals, canonical(result), text);
   return code;
 }
@@ -250,7 +261,7 @@ registry::RunnerOutcome run_jobs(const Globals& globals, const SweepArguments& a
   const std::string each = slots.gpus.empty() ? concat(slots.threads, slots.threads == 1 ? " thread" : " threads")
                                               : concat(slots.gpus_per_job, " of ", slots.gpus.size(), " GPUs");
   log::info(concat("sweep ", record.name, ": ", record.jobs.size(), " jobs, at most ", place.jobs, " at a time, ", each,
-                   " each   ", folder.path().string()));
+                   " each\n", shown_path(folder.path().string())));
   if (task) return registry::run_sweep(folder, jobs, settings);
   return registry::run_sweep(folder, jobs, settings, hooks_of(folder, record, options, jobs, forecast));
 }

@@ -97,7 +97,8 @@ int submit_folder(const Globals& globals, const SweepArguments& arguments, const
   for (const std::string& id : ids) text += "   array " + id;
   print_result(globals, canonical(Json{{"sweep", record.name}, {"id", record.id}, {"directory", folder.path().string()},
                                        {"arrays", ids}, {"submitted", places.size()}}),
-               text + "\nnext\n  caddie sweep status " + record.id + "\n  caddie sweep wait " + record.id + "\n");
+               text + "\nnext\n  " + invoked() + " sweep status " + record.id + same_folders(globals) + "\n  " + invoked() +
+                   " sweep wait " + record.id + same_folders(globals) + "\n");
   return 0;
 }
 

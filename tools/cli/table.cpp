@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 namespace caddie::cli {
 
@@ -43,6 +44,11 @@ std::string fixed(double value, int decimals) {
   char text[64];
   std::snprintf(text, sizeof text, "%.*f", decimals, value);
   return text;
+}
+
+std::string shown_path(const std::string& path) {
+  const std::string relative = std::filesystem::relative(path).string();
+  return relative.starts_with("..") ? path : relative;
 }
 
 }  // namespace caddie::cli
