@@ -30,7 +30,8 @@ struct Pulled {
 
 class FakeHub {
  public:
-  FakeHub() : server_({"python3", CADDIE_SOURCE_DIR "/tests/integration/fake_hub.py", root().string()}, {}) {
+  // With `scheme` "https": by a certificate that it signed itself. Needs the program openssl.
+  explicit FakeHub(const std::string& scheme = "http") : scheme_(scheme), server_(command(scheme), {}) {
     for (int i = 0; i < 6000 && !std::filesystem::exists(root() / "ports.json"); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     ports_ = read_json(root() / "ports.json");
@@ -71,7 +72,8 @@ class FakeHub {
   }
   std::vector<std::string> environment() const {
     return {"HF_ENDPOINT=" + address(), "HF_HUB_CACHE=" + cache().string(), "HF_HOME=" + cache().string(),
-                         "HF_HUB_DOWNLOAD_TIMEOUT=1", "HF_TOKEN=", "http_proxy=", "no_proxy=", "HF_HUB_OFFLINE="};
+                         "HF_HUB_DOWNLOAD_TIMEOUT=1", "HF_TOKEN=", "http_proxy=", "https_proxy=", "no_proxy=", "HF_HUB_OFFLINE=",
+                         "CURL_CA_BUNDLE=", "SSL_CERT_FILE=", "REQUESTS_CA_BUNDLE=", "SSL_CERT_DIR="};
   }
   Pulled pull(const Pull& wanted = {}) const {
     std::vector<std::string> variables = environment();
@@ -87,7 +89,8 @@ class FakeHub {
       return {error.kind(), error.what(), {}};
     }
   }
-  std::string address() const { return "http://127.0.0.1:" + std::to_string(ports_.at("hub").get<int>()); }
+  std::filesystem::path certificate() const { return root() / "certificate.pem"; }
+  std::string address() const { return scheme_ + "://127.0.0.1:" + std::to_string(ports_.at("hub").get<int>()); }
   std::filesystem::path root() const { return scratch_.path(); }
   std::filesystem::path cache() const { return scratch_.path() / "hub_cache"; }
   std::filesystem::path repository_cache() const { return cache() / "datasets--owner--golf"; }
@@ -108,7 +111,17 @@ class FakeHub {
     out.resize(size);
     return out;
   }
+  std::vector<std::string> command(const std::string& scheme) const {
+    if (scheme == "https")
+      Process({"openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", (root() / "key.pem").string(), "-out",
+               certificate().string()},
+              {})
+          .wait(60);
+    return {"python3", CADDIE_SOURCE_DIR "/tests/integration/fake_hub.py", root().string(), scheme};
+  }
   Scratch scratch_;
+  std::string scheme_;
   Process server_;
   Json ports_;
 };

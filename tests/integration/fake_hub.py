@@ -1,7 +1,8 @@
 """A Hugging Face Hub on this machine, for tests: API, resolve with redirects to a second host, and every fault that a
 network has. Standard library only.
 
-  fake_hub.py ROOT: serves the files below ROOT/repository as the dataset of every name, on free ports.
+  fake_hub.py ROOT [https]: serves the files below ROOT/repository as the dataset of every name, on free ports; with
+`https` by ROOT/certificate.pem and ROOT/key.pem.
 ROOT/ports.json says which ("hub", "cdn"); every request becomes a line of ROOT/requests.jsonl; ROOT/faults.json holds
 what goes wrong: a list of {"at": "api|hub|cdn", "path": part of the path, "times": N, and one fault}. Faults:
   status (with retry_after, ratelimit), drop_after, truncate_to, stall_after, pause (seconds between pieces), corrupt,
@@ -11,6 +12,7 @@ what goes wrong: a list of {"at": "api|hub|cdn", "path": part of the path, "time
 import hashlib
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -18,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 ROOT = sys.argv[1]
+SCHEME = sys.argv[2] if len(sys.argv) > 2 else "http"
 COMMIT = hashlib.sha1(b"the commit").hexdigest()
 LARGE = (".bin", ".model")
 PAGE = 3  # entries of a page of the listing
@@ -110,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             if name not in known:
                 return self.answer(404, b"", [("X-Error-Code", "EntryNotFound")])
             if host == "hub" and name.endswith(LARGE):
-                base = "http://cdn.test" if proxied else "http://localhost:%d" % CDN.server_port
+                base = "http://cdn.test" if proxied else "%s://localhost:%d" % (SCHEME, CDN.server_port)
                 return self.answer(302, headers=[("Location", "%s/blobs/%s?signature=x" % (base, name)),
                                                  ("X-Repo-Commit", COMMIT)])
             self.content(read(known[name]), wrong)
@@ -178,6 +181,10 @@ HUB = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 CDN = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 for server in (HUB, CDN):
     server.daemon_threads = True
+    if SCHEME == "https":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(os.path.join(ROOT, "certificate.pem"), os.path.join(ROOT, "key.pem"))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
 threading.Thread(target=CDN.serve_forever, daemon=True).start()
 with open(os.path.join(ROOT, "ports.tmp"), "w") as file:
     json.dump({"hub": HUB.server_port, "cdn": CDN.server_port}, file)

@@ -103,6 +103,28 @@ TEST_CASE("the token goes to the Hub and to nobody else") {
   for (const Json& request : hub.requests("cdn")) CHECK(request.at("token") == "");
 }
 
+TEST_CASE("HTTPS: a certificate of one's own is accepted where the environment names it, and refused elsewhere") {
+  if (Process({"openssl", "version"}, {}).wait(10).exit_code != 0 ||
+      Process({"python3", "-c", "import ssl"}, {}).wait(10).exit_code != 0)
+    SKIP_TEST("no openssl, or a Python without ssl, to make a certificate and serve by it");
+  FakeHub hub("https");
+  hub.publish(1, 20000);
+  const Pulled refused = hub.pull();
+  CHECK(refused.error == ErrorKind::data);
+  INFO(refused.message);
+  CHECK(says(refused, "certificate"));
+  CHECK(says(refused, "CURL_CA_BUNDLE"));
+  CHECK_FALSE(says(refused, "times in a row"));  // it is not tried again
+  CHECK(hub.requests("api").empty());
+  const Pulled no_file = hub.pull(with_environment({"SSL_CERT_FILE=" + (hub.root() / "none.pem").string()}));
+  CHECK(no_file.error == ErrorKind::data);
+  CHECK(says(no_file, "none.pem"));
+  check_complete(hub, hub.pull(with_environment({"CURL_CA_BUNDLE=" + hub.certificate().string()})), 1);
+  fs::remove_all(hub.cache());
+  check_complete(hub, hub.pull(with_environment({"SSL_CERT_FILE=" + hub.certificate().string(), "HF_TOKEN=hf_secret"})), 1);
+  for (const Json& request : hub.requests("cdn")) CHECK(request.at("token") == "");
+}
+
 TEST_CASE("a proxy is used if the environment names one") {
   FakeHub hub;
   hub.publish(1, 5000);

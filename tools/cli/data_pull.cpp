@@ -61,7 +61,8 @@ void add_pull(Command& group) {
       "pull", "Gets shards and tokenizer of a dataset from the Hugging Face Hub",
       "The files come into the Hub's own cache folder ($HF_HUB_CACHE, ~/.cache/huggingface/hub), checked against the\n"
       "hashes that the Hub promises. An interrupted call goes on when it is repeated. HF_ENDPOINT, HF_TOKEN,\n"
-      "HF_HUB_OFFLINE and https_proxy are heeded. A manifest names the same dataset with data.dataset.\n\nExamples:\n"
+      "HF_HUB_OFFLINE, https_proxy, CURL_CA_BUNDLE and SSL_CERT_FILE are heeded. A manifest names the same dataset with\n"
+      "data.dataset.\n\nExamples:\n"
       "  caddie data pull idan3011/parameter-golf-sp4096 --shards 8\n"
       "  caddie data pull willdepueoai/parameter-golf --variant sp1024 --dry-run");
   command.argument("DATASET", v->dataset, "OWNER/NAME, or OWNER/NAME@REVISION");

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <exception>
+#include <initializer_list>
 #include <mutex>
 
 #include "caddie/error.h"
@@ -20,6 +22,13 @@ constexpr long kConnectSeconds = 20;
 void set_up_once() {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+}
+
+// What the tools around this one read, too: libcurl itself knows no variable for its certificates.
+std::string first_of_environment(std::initializer_list<const char*> names) {
+  for (const char* name : names)
+    if (const char* value = std::getenv(name); value != nullptr && *value != '\0') return value;
+  return {};
 }
 
 struct UrlHandle {
@@ -162,6 +171,10 @@ struct HttpClient::Impl {
     curl_easy_setopt(handle, CURLOPT_HEADEROPT, static_cast<long>(CURLHEADER_SEPARATE));
     const std::string range = concat(request.from, "-");
     if (request.from > 0) curl_easy_setopt(handle, CURLOPT_RANGE, range.c_str());
+    const std::string authorities = first_of_environment({"CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}),
+                      folder = first_of_environment({"SSL_CERT_DIR"});
+    if (!authorities.empty()) curl_easy_setopt(handle, CURLOPT_CAINFO, authorities.c_str());
+    if (!folder.empty()) curl_easy_setopt(handle, CURLOPT_CAPATH, folder.c_str());
     const CURLcode code = curl_easy_perform(handle);
     curl_slist_free_all(headers);
     curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &answer.status);
@@ -171,6 +184,8 @@ struct HttpClient::Impl {
       answer.failure = concat("nothing came for ", request.stall_seconds, " s");
     else if (code != CURLE_OK && !ended)
       answer.failure = *reason != '\0' ? reason : curl_easy_strerror(code);
+    answer.untrusted = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
+    answer.lost = answer.untrusted;
     return answer;
   }
 };

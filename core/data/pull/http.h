@@ -25,7 +25,8 @@ struct HttpResponse {
   std::string url;                             // where the last answer came from
   bool redirected = false;                     // to another host
   std::string failure;                         // why the transfer did not end well ("connection reset"); empty: it did
-  bool lost = false;                           // in a circle of redirects: trying again is of no use
+  bool lost = false;         // in a circle of redirects, or not to be trusted: trying again is of no use
+  bool untrusted = false;    // the server's certificate was not accepted
   std::string header(const std::string& name) const;
 };
 

@@ -46,6 +46,9 @@ bool may_change(const HttpResponse& answer) {
 
 std::string hint_for(const HttpResponse& answer) {
   const std::string code = answer.header("x-error-code");
+  if (answer.untrusted)
+    return "Certificates of authorities that this system does not know are named with CURL_CA_BUNDLE=FILE or "
+           "SSL_CERT_FILE=FILE.";
   if (code == "GatedRepo") return "Its owner grants access: ask for it on the repository's page, and set HF_TOKEN.";
   if (answer.status == 401 || answer.status == 403)
     return "It may be private or not exist: check the name, and set HF_TOKEN if it needs one.";
