@@ -129,9 +129,9 @@ std::string figure(const std::string& head, const std::string& drawing, const st
          (caption.empty() ? "" : "<figcaption>" + text(caption) + "</figcaption>\n") + "</figure>\n";
 }
 
-std::string details(const std::string& summary, const std::string& body, bool open) {
-  return std::string("<details") + (open ? " open" : "") + "><summary>" + text(summary) + "</summary>\n" + body +
-         "</details>\n";
+std::string details(const std::string& summary, const std::string& body, bool open, bool print) {
+  return std::string("<details") + (print ? "" : " class=\"long\"") + (open ? " open" : "") + "><summary>" + text(summary) +
+         "</summary>\n" + body + "</details>\n";
 }
 
 }  // namespace caddie::registry::report

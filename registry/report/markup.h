@@ -53,6 +53,8 @@ CADDIE_API std::string section(const std::string& id, const std::string& head, c
                                const std::string& body);
 // A figure: what it shows as a head, the drawing, and one line under it.
 CADDIE_API std::string figure(const std::string& head, const std::string& drawing, const std::string& caption);
-CADDIE_API std::string details(const std::string& summary, const std::string& body, bool open = false);
+// What is folded is opened to be printed, unless `print` is off.
+CADDIE_API std::string details(const std::string& summary, const std::string& body, bool open = false,
+                               bool print = true);
 
 }  // namespace caddie::registry::report

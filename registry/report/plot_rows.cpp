@@ -29,10 +29,14 @@ std::string row_note(const std::string& note, double x, double y) {
 }
 
 // Squares with names, in as many lines as it takes.
-std::string legend(const std::vector<std::string>& parts, double& height) {
+std::string legend(const BarPlot& plot, double& height) {
+  const std::vector<std::string>& parts = plot.parts;
   std::string out;
   double x = 8, y = 12;
   for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (std::none_of(plot.rows.begin(), plot.rows.end(),
+                     [&](const BarRow& row) { return i < row.values.size() && row.values[i] > 0; }))
+      continue;
     const double width = 30 + 8.2 * static_cast<double>(parts[i].size());
     if (x + width > kWidth) {
       x = 8;
@@ -60,7 +64,7 @@ std::string draw(const BarPlot& plot) {
   for (const BarRow& row : plot.rows) most = std::max(most, total(row));
   if (most <= 0) return {};
   double legend_height = 0;
-  const std::string names = plot.parts.size() > 1 ? legend(plot.parts, legend_height) : std::string();
+  const std::string names = plot.parts.size() > 1 ? legend(plot, legend_height) : std::string();
   const Frame frame = rows_frame(plot.rows.size(), legend_height);
   const Scale x(0, most, false, frame.left, frame.right, 5);
   std::string out = open_svg(plot.title, frame) + names + x_axis(frame, x, plot.unit);

@@ -2,7 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "registry/compare/statistics.h"
+#include "caddie/error.h"
+#include "registry/compare/compare.h"
 #include "registry/report/markup.h"
 #include "registry/report/plot.h"
 #include "registry/report/sections.h"
@@ -10,52 +11,59 @@
 namespace caddie::registry::report {
 namespace {
 
+constexpr int kDecimals = 5;  // of differences, as `compare` prints them
+
 std::vector<double> values_of(const std::map<std::int64_t, double>& by_seed) {
   std::vector<double> values;
   for (const auto& [seed, value] : by_seed) values.push_back(value);
   return values;
 }
 
-// Paired where both have the same seeds, else Welch's.
-std::optional<TTest> test_of(const std::map<std::int64_t, double>& baseline,
-                             const std::map<std::int64_t, double>& candidate) {
-  if (baseline.empty() || candidate.empty()) return std::nullopt;
-  const bool same = baseline.size() == candidate.size() &&
-                    std::equal(baseline.begin(), baseline.end(), candidate.begin(),
-                               [](const auto& a, const auto& b) { return a.first == b.first; });
-  return same ? paired_t(values_of(baseline), values_of(candidate))
-              : welch_t(values_of(baseline), values_of(candidate));
-}
-
-// What was scored: differences are told between scores of the same text only.
-std::string text_scored(const RunRecord& record) {
-  const auto tokens = number_in(record.metrics, "val_tokens"), bytes = number_in(record.metrics, "val_bytes");
-  const Json identity = record.more.is_object() ? record.more.value("identity", Json()) : Json();
-  const Json validation = identity.is_object() ? identity.value("validation", Json()) : Json();
-  return fixed(tokens.value_or(-1), 0) + "/" + fixed(bytes.value_or(-1), 0) + "/" + canonical(validation);
+// As `compare` wants it: finished runs that have the score, of a seed the newest.
+Group group_of(const ReportData& data, const ReportGroup& shown) {
+  std::map<std::int64_t, const RunRecord*> by_seed;
+  for (const std::size_t run : shown.runs) {
+    const RunRecord& record = data.runs[run].record;
+    if (!record.finished() || !record.scores.contains(data.metric)) continue;
+    const auto [found, first] = by_seed.try_emplace(record.seed, &record);
+    if (!first && record.id > found->second->id) found->second = &record;
+  }
+  Group group{shown.name, {}, {}};
+  for (const auto& [seed, record] : by_seed) group.runs.push_back(*record);
+  return group;
 }
 
 struct Row {
   std::size_t group;
   std::vector<double> scores;
-  std::optional<TTest> bpb, nats;
-  bool same_text = true;
+  std::optional<CompareRow> bpb;   // absent for the baseline, and where nothing can be compared
+  std::optional<TTest> nats;       // absent where the tokenizers differ
+  std::string refused;             // why nothing can be compared: other text, other bytes
   std::optional<double> p_holm;
 };
 
+// The same tests as `caddie compare` makes: each variant against the baseline, Holm's correction over the table.
 std::vector<Row> rows_of(const ReportData& data) {
-  const ReportGroup& baseline = data.groups[data.baseline];
-  const auto base_bpb = data.bits_per_byte(baseline, data.metric), base_nats = data.loss(baseline, data.metric);
+  const Group baseline = group_of(data, data.groups[data.baseline]);
   std::vector<Row> rows;
   std::vector<std::optional<double>> ps;
-  for (std::size_t group = 0; group < data.groups.size(); ++group) {
-    Row row{group, values_of(data.bits_per_byte(data.groups[group], data.metric)), {}, {}, true, {}};
-    row.same_text = text_scored(data.example(data.groups[group])) == text_scored(data.example(baseline));
-    if (group != data.baseline && row.same_text) {
-      row.bpb = test_of(base_bpb, data.bits_per_byte(data.groups[group], data.metric));
-      row.nats = test_of(base_nats, data.loss(data.groups[group], data.metric));
+  for (std::size_t i = 0; i < data.groups.size(); ++i) {
+    Row row{i, values_of(data.bits_per_byte(data.groups[i], data.metric)), {}, {}, {}, {}};
+    const Group candidate = group_of(data, data.groups[i]);
+    if (i != data.baseline && !baseline.runs.empty() && !candidate.runs.empty()) {
+      try {
+        CompareOptions options{baseline.name, data.metric, "bpb"};
+        const Comparison comparison = compare({baseline, candidate}, options);
+        row.bpb = comparison.rows.back();
+        if (!comparison.other_unit.empty()) {
+          options.unit = "nats";
+          row.nats = compare({baseline, candidate}, options).rows.back().test;
+        }
+      } catch (const Error& error) {
+        row.refused = error.message();
+      }
     }
-    ps.push_back(row.bpb ? row.bpb->p : std::nullopt);
+    ps.push_back(row.bpb ? row.bpb->test.p : std::nullopt);
     rows.push_back(std::move(row));
   }
   const auto corrected = holm(ps);
@@ -67,8 +75,8 @@ Cell number(const std::optional<double>& value, const std::string& shown) {
   return value ? Cell{shown, value} : Cell{"<span class=\"quiet\">-</span>"};
 }
 
-Cell difference_cell(const std::optional<TTest>& test, int decimals) {
-  if (!test) return {"<span class=\"quiet\">-</span>"};
+Cell difference_cell(const TTest* test, int decimals) {
+  if (test == nullptr) return {"<span class=\"quiet\">-</span>"};
   std::string shown = signed_fixed(test->difference, decimals);
   std::string style;
   if (test->low && test->high) {
@@ -80,16 +88,30 @@ Cell difference_cell(const std::optional<TTest>& test, int decimals) {
   return {shown, test->difference, style};
 }
 
+std::string rule_text(const CompareRow& row) {
+  if (!row.rule_met) return "<span class=\"quiet\">-</span>";
+  const std::string p = row.rule_p ? " title=\"p = " + p_text(*row.rule_p) + "\"" : "";
+  return (*row.rule_met ? "<span class=\"good\"" : "<span class=\"quiet\"") + p + ">" + (*row.rule_met ? "met" : "not met") +
+         "</span>";
+}
+
 Table score_table(const ReportData& data, const std::vector<Row>& rows) {
-  Table table({{"variant", false},
-               {"seeds"},
-               {score_name(data.metric) + ", bits/byte", true, "mean and standard deviation over seeds"},
-               {"difference, bits/byte", true, "to the baseline, with the 95 % interval"},
-               {"difference, nats/token", true, "the unit of the challenge's rule"},
-               {"p", true, "two-sided, Holm-corrected over this table"},
-               {"bytes", true, "model and source together, mean over seeds"},
-               {"train", true, "seconds, mean over seeds"},
-               {"total", true, "seconds of all stages, mean over seeds"}});
+  const bool alone = rows.size() == 1;
+  std::vector<Table::Column> columns = {
+      {"variant", false},
+      {"seeds"},
+      {score_name(data.metric) + ", bits/byte", true, "mean and standard deviation over seeds"}};
+  if (!alone) {
+    columns.push_back({"difference, bits/byte", true, "to the baseline, with the 95 % interval"});
+    columns.push_back({"difference, nats/token", true, "the unit of the challenge's rule"});
+    columns.push_back({"p", true, "two-sided, Holm-corrected over this table"});
+    columns.push_back({"rule", false, "better by at least 0.005 nats a token at p below 0.01, one-sided"});
+    columns.push_back({"seeds needed", true, "to tell this difference from 0 at p below 0.01 with a power of 0.8"});
+  }
+  columns.push_back({"bytes", true, "model and source together, mean over seeds"});
+  columns.push_back({"train", true, "seconds, mean over seeds"});
+  columns.push_back({"total", true, "seconds of all stages, mean over seeds"});
+  Table table(columns);
   for (const Row& row : rows) {
     const ReportGroup& group = data.groups[row.group];
     const bool base = row.group == data.baseline;
@@ -102,21 +124,32 @@ Table score_table(const ReportData& data, const std::vector<Row>& rows) {
         data.figures(group, [](const RunRecord& r) { return number_in(r.result.value("seconds", Json()), "train"); }));
     const auto total =
         mean_of(data.figures(group, [](const RunRecord& r) { return std::optional<double>(r.seconds); }));
-    const std::string test = row.bpb ? (row.bpb->paired ? "paired t test" : "Welch's t test") : "";
-    table.row({{"<b>" + text(group.name) + "</b>" + (base ? " <small class=\"tag\">baseline</small>" : "")},
-               {std::to_string(row.scores.size()) +
-                    (row.scores.size() == group.runs.size() ? "" : " of " + std::to_string(group.runs.size())),
-                static_cast<double>(row.scores.size())},
-               number(score, shown),
-               base            ? Cell{"", 0.0}
-               : row.same_text ? difference_cell(row.bpb, 4)
-                               : Cell{"<span class=\"quiet\">other text</span>"},
-               base ? Cell{"", 0.0} : difference_cell(row.nats, 4),
-               row.p_holm ? Cell{"<span title=\"" + test + "\">" + text(p_text(*row.p_holm)) + "</span>", row.p_holm}
-                          : Cell{base ? "" : "<span class=\"quiet\">-</span>"},
-               number(bytes, bytes ? grouped(std::llround(*bytes)) : ""),
-               number(train, train ? seconds_text(*train) : ""),
-               number(total, total ? seconds_text(*total) : "")});
+    const TTest* test = row.bpb ? &row.bpb->test : nullptr;
+    std::vector<Cell> cells = {
+        {"<b>" + text(group.name) + "</b>" + (base && !alone ? " <small class=\"tag\">baseline</small>" : "")},
+        {std::to_string(row.scores.size()) +
+             (row.scores.size() == group.runs.size() ? "" : " of " + std::to_string(group.runs.size())),
+         static_cast<double>(row.scores.size())},
+        number(score, shown)};
+    if (base && !alone) {
+      cells.insert(cells.end(), {Cell{"", 0.0}, Cell{"", 0.0}, Cell{""}, Cell{""}, Cell{""}});
+    } else if (!alone) {
+      cells.push_back(row.refused.empty() ? difference_cell(test, kDecimals)
+                                          : Cell{"<span class=\"quiet\" title=\"" + text(row.refused) +
+                                                 "\">other text</span>"});
+      cells.push_back(difference_cell(row.nats ? &*row.nats : nullptr, kDecimals));
+      const std::string name = test == nullptr ? "" : test->paired ? "paired t test" : "Welch's t test";
+      cells.push_back(row.p_holm ? Cell{"<span title=\"" + name + "\">" + text(p_text(*row.p_holm)) + "</span>", row.p_holm}
+                                 : Cell{"<span class=\"quiet\">-</span>"});
+      cells.push_back({row.bpb ? rule_text(*row.bpb) : ""});
+      const auto needed = row.bpb ? row.bpb->seeds_needed : std::nullopt;
+      cells.push_back(needed ? Cell{grouped(*needed), static_cast<double>(*needed)}
+                             : Cell{"<span class=\"quiet\">-</span>"});
+    }
+    cells.push_back(number(bytes, bytes ? grouped(std::llround(*bytes)) : ""));
+    cells.push_back(number(train, train ? seconds_text(*train) : ""));
+    cells.push_back(number(total, total ? seconds_text(*total) : ""));
+    table.row(std::move(cells));
   }
   return table;
 }
@@ -146,19 +179,19 @@ std::string all_scores(const ReportData& data) {
     cells.push_back(number(loss, loss ? fixed(*loss, 4) : ""));
     table.row(std::move(cells));
   }
-  return details("Every score, bits per byte, means over seeds", table.html());
+  return details("Every score, bits per byte, means over seeds", table.html(), data.groups.size() == 1);
 }
 
 IntervalPlot difference_plot(const ReportData& data, std::vector<Row> rows) {
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-    return (a.bpb ? a.bpb->difference : 0) < (b.bpb ? b.bpb->difference : 0);
+    return (a.bpb ? a.bpb->test.difference : 0) < (b.bpb ? b.bpb->test.difference : 0);
   });
   IntervalPlot plot{"Difference of each variant to the baseline",
                     {"difference to " + data.groups[data.baseline].name + ", bits per byte", false},
                     {}};
   for (const Row& row : rows)
     if (row.bpb)
-      plot.rows.push_back({data.groups[row.group].name, row.bpb->difference, row.bpb->low, row.bpb->high,
+      plot.rows.push_back({data.groups[row.group].name, row.bpb->test.difference, row.bpb->test.low, row.bpb->test.high,
                            color_of(data, row.group), row.p_holm ? "p " + p_text(*row.p_holm) : ""});
   return plot;
 }
@@ -180,9 +213,11 @@ std::string scores_section(const ReportData& data) {
   if (const auto bytes = number_in(example.metrics, "val_bytes"))
     intro += " of " + grouped(std::llround(number_in(example.metrics, "val_tokens").value_or(0))) + " tokens, " +
              grouped(std::llround(*bytes)) + " bytes";
-  intro +=
-      ". Tests are paired where both have the same seeds, else Welch's; p is two-sided and Holm-corrected over the "
-      "table.";
+  intro += ".";
+  if (rows.size() > 1)
+    intro += " Tests are those of <code>caddie compare</code>: paired where seeds are shared, else Welch's; p is "
+             "two-sided and Holm-corrected over the table; the rule is better by at least 0.005 nats a token at "
+             "p &lt; 0.01.";
   return section("scores", "Scores", intro, body);
 }
 
@@ -223,7 +258,7 @@ std::string size_section(const ReportData& data) {
       plot.limit_label = "limit " + grouped(std::llround(*cap)) + " bytes";
     }
   }
-  if (plot.dots.empty()) return {};
+  if (plot.dots.size() < 2) return {};
   std::sort(all.begin(), all.end());
   for (const auto& point : all)
     if (plot.front.empty() || point.second < plot.front.back().second) plot.front.push_back(point);

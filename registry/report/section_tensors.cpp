@@ -204,7 +204,7 @@ std::string tensors_section(const ReportData& data) {
     std::string inner = kind_table(tensors);
     if (const std::string drawing = layer_plot(tensors); !drawing.empty())
       inner += figure("Rounding error by layer", drawing, "|decoded \xe2\x88\x92 weight| / |weight| of each matrix.");
-    if (i == 0) inner += details("Every tensor", tensor_table(tensors));
+    if (i == 0) inner += details("Every tensor", tensor_table(tensors), false, false);
     body += details(variants[i].names, inner, i == 0);
   }
   return section("tensors", "Tensors: bytes and rounding errors", "", body);

@@ -28,7 +28,7 @@ pre{background:var(--panel);padding:12px;border-radius:6px;overflow:auto;max-hei
 .tile span{color:var(--soft);font-size:.88rem}
 .scroll{overflow-x:auto;margin:8px 0}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;min-width:min(100%,420px)}
-th,td{padding:5px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
+th,td{padding:5px 8px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
 th{color:var(--soft);font-weight:600;vertical-align:bottom;white-space:normal;min-width:5em}
 th.n,td.n{text-align:right}
 td:first-child,th:first-child{padding-left:0;position:sticky;left:0;background:var(--page)}
@@ -66,7 +66,9 @@ svg path{fill:none}
 @media (max-width:640px){main,header,footer{padding-left:14px;padding-right:14px}svg text{font-size:15px}svg .name{font-size:14px}h1{font-size:1.35rem}}
 @media print{:root{color-scheme:light;--page:#fff;--panel:#f4f4f4;--ink:#000;--soft:#444;--line:#bbb;--c0:#3b4252;--c1:#0072b2;--c2:#d55e00;
 --c3:#009e73;--c4:#b4508f;--c5:#b07c00;--c6:#3b97d3;--c7:#7a5c3e;--good:#00704d;--bad:#b23a00}
-body{font-size:10.5pt}nav{display:none}figure,tr{break-inside:avoid}.scroll{overflow:visible}th,td{white-space:normal}pre{max-height:none;white-space:pre-wrap}
+body{font-size:10pt}nav{display:none}figure,tr{break-inside:avoid}.scroll{overflow:visible}table{font-size:8pt}td .wrap{min-width:0}
+th,td{white-space:normal;padding:2px 5px}td.n,td small,td:first-child code{white-space:nowrap}td small{display:inline-block}
+td:first-child,th:first-child{position:static;background:none}.figures svg text{font-size:15px}pre{max-height:none;white-space:pre-wrap}
 h2,h3{break-after:avoid}main,header,footer{max-width:none;padding:0}.figures{grid-template-columns:1fr 1fr}}
 )css";
 
@@ -97,7 +99,7 @@ document.querySelectorAll("table").forEach(function(table){
     head.addEventListener("keydown",function(event){if(event.key==="Enter"||event.key===" "){event.preventDefault();sort();}});
   });
 });
-window.addEventListener("beforeprint",function(){document.querySelectorAll("details").forEach(function(d){d.open=true;});});
+window.addEventListener("beforeprint",function(){document.querySelectorAll("details:not(.long)").forEach(function(d){d.open=true;});});
 )js";
 
 }  // namespace caddie::registry::report

@@ -25,10 +25,12 @@ std::string open_svg(const std::string& title, const Frame& frame) {
 std::string x_axis(const Frame& frame, const Scale& x, const std::string& label) {
   std::string out;
   for (const double tick : x.ticks()) {
-    const std::string at = place(x(tick));
+    const std::string at = place(x(tick)), number = x.tick_text(tick);
+    // A number that would stand over the edge ends there.
+    const bool over = x(tick) + 4.2 * static_cast<double>(number.size()) > frame.width;
     out += "<path class=\"grid\" d=\"M" + at + " " + place(frame.top) + "V" + place(frame.bottom) +
-           "\"/><text class=\"tick\" x=\"" + at + "\" y=\"" + place(frame.bottom + 17) + "\" text-anchor=\"middle\">" +
-           x.tick_text(tick) + "</text>\n";
+           "\"/><text class=\"tick\" x=\"" + (over ? place(frame.width) : at) + "\" y=\"" + place(frame.bottom + 17) +
+           "\" text-anchor=\"" + (over ? "end" : "middle") + "\">" + number + "</text>\n";
   }
   return out + "<text class=\"axis\" x=\"" + place((frame.left + frame.right) / 2) + "\" y=\"" +
          place(frame.bottom + 38) + "\" text-anchor=\"middle\">" + text(label) + "</text>\n";

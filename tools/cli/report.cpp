@@ -45,7 +45,7 @@ int report(const Globals& globals, const ReportArguments& arguments) {
                       {"incidents", data.incidents.size()},
                       {"figures", figures},
                       {"metric", data.metric}};
-  std::string said = concat(file, ": ", data.runs.size(), " runs, ", page.size() / 1000, " kB\n");
+  std::string said = concat(file, ": ", data.runs.size(), data.runs.size() == 1 ? " run, " : " runs, ", page.size() / 1000, " kB\n");
   if (!figures.empty()) said += concat(arguments.figures, ": ", figures.size(), " figures\n");
   print_result(globals, canonical(facts), said);
   return 0;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "caddie/error.h"
+#include "registry/compare/compare.h"
 #include "registry/report/figures.h"
 #include "registry/report/markup.h"
 #include "tests/support/catch.h"
@@ -104,8 +105,19 @@ TEST_CASE("differences are those of paired seeds, against the wanted baseline") 
   double difference = 0;
   for (const auto& [seed, value] : base) difference += (wide.at(seed) - value) / 3;
   const std::string page = report_page(data);
-  CHECK(has(page, signed_fixed(difference, 4) + " <small>["));
+  CHECK(has(page, signed_fixed(difference, 5) + " <small>["));
   CHECK(has(page, "paired t test"));
+  // The figures of `caddie compare`.
+  std::vector<registry::Group> groups;
+  for (const ReportGroup& shown : data.groups) {
+    groups.push_back({shown.name, {}, {}});
+    for (const std::size_t run : shown.runs) groups.back().runs.push_back(data.runs[run].record);
+  }
+  const registry::Comparison comparison = registry::compare(groups, {"base", "val_bpb"});
+  const registry::CompareRow& row = comparison.rows.back();
+  CHECK(has(page, "[" + signed_fixed(*row.test.low, 5) + ", " + signed_fixed(*row.test.high, 5) + "]"));
+  CHECK(has(page, ">" + p_text(*row.p_holm) + "</span>"));
+  CHECK(has(page, *row.rule_met ? ">met</span>" : ">not met</span>"));
   const ReportData turned = load_report(scratch.runs(), {{"study"}, "wide", ""});
   CHECK(turned.groups[turned.baseline].name == "wide");
   CHECK(turned.metric == "ttt_bpb");
@@ -130,7 +142,10 @@ TEST_CASE("scores of another text have no difference, and another leaderboard") 
 TEST_CASE("one run, a run that failed, and folders that are none, have pages too") {
   const Scratch scratch;
   write_fake_run(scratch.runs(), {"20261124T100000Z_a_1", "a"});
-  CHECK(fault_of(page_of(scratch, {"20261124T100000Z_a_1"})) == "");
+  const std::string alone = page_of(scratch, {"20261124T100000Z_a_1"});
+  CHECK(fault_of(alone) == "");
+  CHECK_FALSE(has(alone, "difference, bits/byte"));  // to what?
+  CHECK_FALSE(has(alone, "<section id=\"size\">"));
   FakeRun failed{"20261124T100001Z_b_1", "b"};
   failed.status = "failed";
   failed.error = "out of memory";
