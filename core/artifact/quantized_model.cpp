@@ -1,9 +1,11 @@
 // Decoding, the identity of decoded weights, and their way into a model.
 #include "core/artifact/quantized_model.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <map>
 
@@ -52,9 +54,13 @@ std::int64_t part_bytes(const QuantizedTensor& tensor) {
 at::Tensor decode(const QuantizedTensor& tensor) { return decoded_value(tensor); }
 
 NamedWeights decode(std::span<const StoredTensor> tensors) {
-  NamedWeights weights;
-  weights.reserve(tensors.size());
-  for (const auto& tensor : tensors) weights.emplace_back(tensor.name, decode(tensor.data).view(tensor.shape));
+  NamedWeights weights(tensors.size());
+  // One parallel region for all: a region a tensor costs more than a small tensor does. Each thread takes the next one.
+  std::atomic<std::size_t> next{0};
+  at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
+    for (std::size_t i = next++; i < tensors.size(); i = next++)
+      weights[i] = {tensors[i].name, decode(tensors[i].data).view(tensors[i].shape)};
+  });
   return weights;
 }
 

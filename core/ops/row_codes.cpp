@@ -1,13 +1,16 @@
 // Steps of rows and rounding with them. The rule `absmax` is exactly that of ops::quantize_rows (reference section 3).
 #include "caddie/row_codes.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numbers>
 
@@ -131,8 +134,47 @@ ExpectedSize expected_row_codes(int bits, std::int64_t rows, std::int64_t column
   return expected_codes(gaussian_code_bits(bits, step), rows, columns, rows);
 }
 
+namespace {
+
+// codes int8 [R, C] times steps float32 [R], in one pass: what a model's weights are read with.
+at::Tensor scaled_rows(const at::Tensor& codes, const at::Tensor& steps) {
+  using Codes = std::int8_t __attribute__((vector_size(16)));
+  using Values = float __attribute__((vector_size(64)));
+  at::Tensor values = at::empty(codes.sizes(), steps.options());
+  const std::int64_t rows = codes.size(0), columns = codes.size(1);
+  const auto* from = codes.const_data_ptr<std::int8_t>();
+  const auto* scales = steps.const_data_ptr<float>();
+  auto* to = values.mutable_data_ptr<float>();
+  const std::int64_t rows_a_task = std::max<std::int64_t>(1, (std::int64_t{1} << 17) / std::max<std::int64_t>(columns, 1));
+  at::parallel_for(0, rows, rows_a_task, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int8_t* code = from + row * columns;
+      float* value = to + row * columns;
+      const float scale = scales[row];
+      std::int64_t i = 0;
+      for (; i + 16 <= columns; i += 16) {
+        Codes block;
+        std::memcpy(&block, code + i, sizeof(block));
+        const Values product = __builtin_convertvector(block, Values) * scale;
+        std::memcpy(value + i, &product, sizeof(product));
+      }
+      for (; i < columns; ++i) value[i] = static_cast<float>(code[i]) * scale;
+    }
+  });
+  return values;
+}
+
+}  // namespace
+
 at::Tensor decoded_value(const QuantizedTensor& tensor) {
   const at::NoGradGuard no_gradients;
+  const bool simple = tensor.encoding == Encoding::row_codes && tensor.codes.dim() == 2 && tensor.steps.dim() == 1 &&
+                      !tensor.low_rank.left.defined() && tensor.codes.is_cpu() && tensor.steps.is_cpu() &&
+                      tensor.codes.scalar_type() == at::kChar;
+  if (simple) {
+    const at::Tensor values = scaled_rows(tensor.codes.contiguous(), tensor.steps.to(at::kFloat).contiguous());
+    return tensor.round_bfloat16 ? values.to(at::kBFloat16).to(at::kFloat) : values;
+  }
   auto values = tensor.codes.to(at::kFloat);
   if (tensor.encoding == Encoding::row_codes) {
     auto steps = tensor.steps.to(at::kFloat);
