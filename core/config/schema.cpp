@@ -29,7 +29,7 @@ constexpr KeySpec kKeys[] = {
   {"data.dataset",                    text,      "null",      none,  none,  none,                 "OWNER/NAME[@REVISION] on the Hugging Face Hub: shards and tokenizer, pulled on first use"},
   {"data.variant",                    text,      "null",      none,  none,  none,                 "which of several sets of shards in a dataset (sp1024); null: there is only one"},
   {"data.shards",                     count,     "\"all\"",   none,  none,  none,                 "training shards of a dataset: the first N, or all"},
-  {"data.order",                      text,      "\"sequential\"", none, none, "sequential|shuffled|coprime|packed", "of the training data: as it lies; sequences permuted by the seed; strided over all shards; rows that begin with documents"},
+  {"data.order",                      text,      "\"sequential\"", none, none, "sequential|shuffled|coprime|packed", "of the training data: as it lies; sequences permuted by the seed; strided over all shards; rows of whole documents, best fit (long ones in parts; attention looks across the documents of a row)"},
   {"data.holdout",                    number,    "0.05",      "0.0001", "0.9", none,                "share of a text that is kept for validation"},
 
   {"model",                           component, required,    none,  none,  "model",              "the model"},

@@ -5,7 +5,7 @@
 //   shuffled    the stream is cut into sequences, which come in a permutation of their own each epoch
 //   coprime     each shard is walked in strides that are coprime to its number of sequences; neighbours in a slice come
 //               from different shards
-//   packed      rows begin with a document; more documents fill them, best fit first
+//   packed      rows begin with a document, or go on with a long one; more documents fill them, best fit first
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
-// Rows of whole documents: a row begins with the document that has waited longest; the room behind it is filled by the
-// longest document that fits, again and again, and the last piece of room by the beginning of the shortest one. Nothing
-// is padded; what is cut off a document is not seen in this epoch. Every row begins with bos, and inside a row each bos
-// is a boundary. Private to the room; order.h makes one.
+// Rows of whole documents; those longer than a row come as parts of a row's length and a rest. A row begins with the piece
+// that has waited longest; the room behind it is filled by the longest piece that fits, again and again, and the last room
+// by the beginning of the shortest one. Nothing is padded; what is cut off a piece is not seen in this epoch. Inside a row
+// each bos is a boundary, across which attention still looks. Private to the room; order.h makes one.
 // Best-fit packing: Ding et al. 2024, arXiv:2404.10830, with cutting in place of padding.
 #pragma once
 
@@ -15,11 +15,11 @@ class Packed final : public Order {
  public:
   Packed(const OrderSettings& settings, const TokenStream& stream);
   std::vector<TokenRange> slice(std::int64_t index) override;
-  std::vector<std::int64_t> state() const override;  // the cursor, then the waiting documents
+  std::vector<std::int64_t> state() const override;  // the cursor, then the waiting pieces
   void restore(const std::vector<std::int64_t>& state) override;
 
  private:
-  TokenRange next_document();
+  TokenRange next_piece();
   // The first document's start at or after `from`; the stream's size if there is none.
   std::int64_t find_start(std::int64_t from) const;
   void pack_row(std::vector<TokenRange>& pieces);
@@ -27,7 +27,7 @@ class Packed final : public Order {
   const TokenStream& stream_;
   const std::int64_t row_tokens_, rows_;
   const std::uint16_t bos_;
-  std::int64_t cursor_;  // the start of the document to read next
+  std::int64_t cursor_;  // where the next piece starts
   std::vector<TokenRange> waiting_;  // in the stream's order
 };
 

@@ -44,11 +44,13 @@ StageKey train_stage_key(const Session& session, const Json& data_identity) {
                       {"model", model_key(session)},
                       {"data", data_identity},
                       {"core", session.numeric_key().at("core")}}};
+  Json order = session.section("data").at("order");
+  if (order == "packed") order = "packed, long documents in parts";  // once they were cut off
   train.erase("weights");
   train.erase("checkpoint");  // when checkpoints are written changes no weight
   return {"train", {{"data", data_identity},
                     {"train", train},
-                    {"order", session.section("data").at("order")},
+                    {"order", order},
                     {"model", model_key(session)},
                     {"optimizers", key_of_all(session, PluginKind::optimizer, session.section("optimizers"))},
                     {"seed", session.seed()},

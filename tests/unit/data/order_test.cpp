@@ -154,19 +154,20 @@ TEST_CASE("packed rows begin with documents, hold whole ones, and see nothing tw
   lengths[3] = 30;  // longer than a row
   const TokenStream stream(documents(folder, lengths));
   const auto order = make_order(settings_of(OrderKind::packed, 10), stream);
-  std::set<std::int64_t> starts;
+  std::map<std::int64_t, std::int64_t> whole;  // where pieces start -> how long they are
   for (std::size_t at = 0, d = 0; d < lengths.size(); at += static_cast<std::size_t>(lengths[d++]))
-    starts.insert(static_cast<std::int64_t>(at));
+    for (int part = 0; part == 0 || part + 1 < lengths[d]; part += kSequence)
+      whole[static_cast<std::int64_t>(at) + part] = std::min<std::int64_t>(kSequence + 1, lengths[d] - part);
   std::set<std::int64_t> seen;
   std::int64_t cut = 0, total = 0;
   for (std::int64_t slice = 0; slice < 20; ++slice) {
     std::int64_t in_row = 0;
     for (const TokenRange& piece : order->slice(slice)) {
-      CHECK(starts.contains(piece.first));
+      REQUIRE(whole.contains(piece.first));
       CHECK(seen.insert(piece.first).second);
       in_row += piece.count;
       REQUIRE(in_row <= kSequence + 1);
-      const std::int64_t length = (starts.upper_bound(piece.first) == starts.end() ? stream.size() : *starts.upper_bound(piece.first)) - piece.first;
+      const std::int64_t length = whole.at(piece.first);
       CHECK(piece.count <= length);
       if (in_row < kSequence + 1) CHECK(piece.count == length);  // only a row's last document is cut
       cut += length - piece.count;
@@ -176,6 +177,23 @@ TEST_CASE("packed rows begin with documents, hold whole ones, and see nothing tw
     CHECK(in_row == 0);
   }
   CHECK(cut * 2 < total);
+}
+
+TEST_CASE("a document longer than a row comes in parts, of which every token but the first is a target once") {
+  const Folder folder;
+  const TokenStream stream(documents(folder, {30, 30, 30, 3}));
+  const auto order = make_order(settings_of(OrderKind::packed, 1), stream);
+  std::map<std::int64_t, int> targets;
+  for (int row = 0; row < 12; ++row)
+    for (const TokenRange& piece : order->slice(row))
+      for (std::int64_t at = piece.first + 1; at < piece.first + piece.count; ++at) ++targets[at];
+  // 9 + 9 + 9 tokens overlap by one each: three rows and a rest of 6.
+  for (std::int64_t document = 0; document < 3; ++document)
+    for (std::int64_t at = 1; at < 25; ++at) {
+      INFO("document " << document << ", token " << at);
+      CHECK(targets[30 * document + at] >= 1);
+    }
+  CHECK(targets.size() > 84);
 }
 
 TEST_CASE("tokens before the first document belong to none, and shards without documents are refused") {
@@ -199,7 +217,8 @@ TEST_CASE("in every order a step is the same on any number of ranks, and a saved
   const Folder folder;
   const OrderKind kind = GENERATE(OrderKind::sequential, OrderKind::shuffled, OrderKind::coprime, OrderKind::packed);
   std::vector<int> lengths;
-  for (const std::int64_t length : random_lengths(300)) lengths.push_back(static_cast<int>(length));
+  for (const std::int64_t length : random_lengths(300))
+    lengths.push_back(static_cast<int>(std::min(length, kSequence + 1)));  // in parts, rows would begin inside documents
   const LoaderSettings settings = loading(documents(folder, lengths), kind);
   std::vector<std::vector<std::int64_t>> inputs, targets;
   Loader alone(settings);
