@@ -177,6 +177,14 @@ Sweep load_sweep(const fs::path& file, const ComponentSchemas& schemas, std::spa
   auto document = read_document(file, shown, problems);
   if (!document) throw ManifestError(problems.sorted({shown}));
   const Node& tree = document->tree;
+  // Told in one line, not key by key: it is the wrong kind of manifest.
+  if (!tree.find("sweep") && !tree.find("base"))
+    for (const char* of_a_run : {"extends", "model", "train", "data"})
+      if (const Entry* entry = tree.find(of_a_run)) {
+        problems.add(entry->where, "this is a manifest of one run, accepted here: a sweep", {},
+                     "caddie run takes it; a sweep has the keys sweep and base");
+        throw ManifestError(problems.sorted({shown}));
+      }
   for (const Entry& entry : tree.entries)
     if (std::find(kSweepKeys.begin(), kSweepKeys.end(), entry.key) == kSweepKeys.end())
       problems.add(entry.where, concat("unknown key '", entry.key, "' in a sweep"), suggest(entry.key, kSweepKeys));

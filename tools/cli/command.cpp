@@ -52,10 +52,35 @@ bool unknown_command(const CLI::App& app, const std::string& before, const std::
   return true;
 }
 
-// "plan " if `name` is a command, for the hint after an error.
-std::string known_command(const CLI::App& app, const std::string& name) {
-  for (const std::string& command : command_names(app))
-    if (command == name) return name + " ";
+// "plan " or "runs list ", as far as the words are commands, for the hint after an error.
+std::string known_command(const CLI::App& app, int argc, char** argv) {
+  std::string known;
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc; ++i) {
+    const auto found = at->get_subcommands([&](const CLI::App* one) { return one->get_name() == argv[i]; });
+    if (found.empty()) break;
+    known += std::string(argv[i]) + " ";
+    at = found.front();
+  }
+  return known;
+}
+
+// "unknown option '--limt', did you mean '--limit'?" for the first word that is no option of the command; empty if all are.
+std::string unknown_option(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i], name = word.substr(0, word.find('='));
+    if (word == "--") break;
+    if (const auto found = at->get_subcommands([&](const CLI::App* one) { return one->get_name() == word; });
+        !found.empty())
+      at = found.front();
+    if (!word.starts_with("--") || at->get_option_no_throw(name) != nullptr) continue;
+    std::vector<std::string> names;
+    for (const CLI::Option* option : at->get_options([](const CLI::Option*) { return true; }))
+      for (const std::string& known : option->get_lnames()) names.push_back("--" + known);
+    const std::string guess = closest(name, names);
+    return "unknown option '" + name + "'" + (guess.empty() ? "" : ", did you mean '" + guess + "'?");
+  }
   return {};
 }
 
@@ -239,8 +264,10 @@ int parse(int argc, char** argv, const std::string& version, const std::function
     app.exit(success);
     return 0;
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "error: %s\n  %s %s--help says what is accepted\n", error.what(), invoked().c_str(),
-                 known_command(app, argc > 1 ? argv[1] : "").c_str());
+    const std::string unknown = unknown_option(app, argc, argv);
+    std::fprintf(stderr, "error: %s\n  %s %s--help says what is accepted\n",
+                 unknown.empty() ? error.what() : unknown.c_str(), invoked().c_str(),
+                 known_command(app, argc, argv).c_str());
     return 2;
   }
   if (!parsed.action) {

@@ -34,6 +34,13 @@ using Names = std::vector<std::string>;
 
 }  // namespace
 
+TEST_CASE("A run's manifest in place of a sweep is told in one line") {
+  const SweepFolder folder;
+  const auto problems = folder.problems(kValid);
+  REQUIRE(problems.size() == 1);
+  CHECK(problems[0].message.find("a manifest of one run") != std::string::npos);
+}
+
 TEST_CASE("Variants with seeds") {
   const SweepFolder folder;
   const Sweep sweep = folder.sweep(R"(sweep: what_did_not_work
