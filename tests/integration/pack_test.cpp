@@ -59,7 +59,7 @@ TEST_CASE("runs, compare, pack and verify on three seeds; tampering is found") {
   const std::string stored =
       result_of(place.caddie({"runs", "list", "--where", "name=stored and seed=1"})).at("runs").at(0).at("run");
   const Json diff = result_of(place.caddie({"runs", "diff", tiny, stored}));
-  CHECK(diff.at("stages").at(3).at("first") == "compressor.plugin.plugin");
+  CHECK(diff.at("stages").at(3).at("first").get<std::string>().starts_with("compressor.plugin."));
   const Json why = result_of(place.caddie({"stage", "explain", stored, "compress"}));
   CHECK(why.at("cached") == false);
   CHECK(why.at("other").at("run") == tiny);
