@@ -56,6 +56,29 @@ TEST_CASE("usage errors") {
   CHECK(place.run_count() == 0);
 }
 
+TEST_CASE("wrong words are told with what was meant, and printed commands can be copied") {
+  const Workplace place;
+  const Process::Setup called{{"CADDIE_COMMAND=./caddie"}, {}, 0};
+  const Outcome word = place.caddie({"runs", "lst"}, called), option = place.caddie({"runs", "list", "--limt", "3"}, called);
+  CHECK(word.exit_code == 2);
+  CHECK(says(word, "unknown command 'runs lst', did you mean 'runs list'?"));
+  CHECK(says(word, "./caddie runs --help"));
+  CHECK(option.exit_code == 2);
+  CHECK(says(option, "unknown option '--limt', did you mean '--limit'?"));
+  CHECK(says(option, "./caddie runs list --help"));
+  CHECK(place.caddie({"sweep", "--help"}, called).out.find("\n  ./caddie sweep plan ") != std::string::npos);
+  const Outcome kind = place.caddie({"sweep", "plan", kTiny});
+  CHECK(kind.exit_code == 2);
+  CHECK(says(kind, "this is a manifest of one run"));
+}
+
+TEST_CASE("the program starts without LibTorch: commands that need none answer at once") {
+  const Outcome libraries = Process({"ldd", caddie_command({}).front()}, {}).wait(30);
+  if (libraries.exit_code != 0) SKIP_TEST("no ldd");
+  CHECK(libraries.out.find("libsqlite3") != std::string::npos);
+  CHECK(libraries.out.find("torch") == std::string::npos);
+}
+
 TEST_CASE("a parameter that no optimizer matches, or two, is named") {
   const Workplace place;
   const Outcome none = place.run({"optimizers=[{match: matrix, use: muon}, {match: embedding, use: adamw}]"});

@@ -160,8 +160,10 @@ int print_sweep(const Globals& globals, const SweepFolder& folder) {
   const std::string where = same_folders(globals), whole = same_folders(globals, true);
   if (code == 75) text += "  " + invoked() + " sweep resume " + record.id + whole + "\n";
   if (code == 8) text += "  " + invoked() + " sweep retry " + record.id + whole + "\n";
-  text += "  " + invoked() + " compare " + record.id + where + "\n";
-  text += "  " + invoked() + " report " + record.id + " -o " + record.name + ".html" + where + "\n";
+  const bool some = std::any_of(record.jobs.begin(), record.jobs.end(),
+                                [](const auto& job) { return job.status == "ok" || job.status == "budget"; });
+  if (some) text += "  " + invoked() + " compare " + record.id + where + "\n";
+  if (some) text += "  " + invoked() + " report " + record.id + " -o " + record.name + ".html" + where + "\n";
   print_result(globals, canonical(result), text);
   return code;
 }
