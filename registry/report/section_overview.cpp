@@ -73,7 +73,7 @@ std::string overview_section(const ReportData& data) {
         name = group.name;
       }
     }
-    if (best) body += tile(fixed(*best, 4), "lowest bits per byte: " + name);
+    if (best) body += tile(fixed(*best, 4), data.groups.size() > 1 ? "lowest bits per byte: " + name : std::string("bits per byte"));
   }
   if (!data.incidents.empty()) body += tile(std::to_string(data.incidents.size()), "not ok, see below");
   return section("overview", "Overview", "", body + "</div>\n");

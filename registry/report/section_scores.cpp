@@ -179,7 +179,8 @@ std::string all_scores(const ReportData& data) {
     cells.push_back(number(loss, loss ? fixed(*loss, 4) : ""));
     table.row(std::move(cells));
   }
-  return details("Every score, bits per byte, means over seeds", table.html(), data.groups.size() == 1);
+  const bool alone = data.groups.size() == 1;
+  return details(alone ? "Every score, bits per byte" : "Every score, bits per byte, means over seeds", table.html(), alone);
 }
 
 IntervalPlot difference_plot(const ReportData& data, std::vector<Row> rows) {
@@ -209,7 +210,7 @@ std::string scores_section(const ReportData& data) {
   body += all_scores(data);
   const RunRecord& example = data.example(data.groups[data.baseline]);
   std::string intro =
-      "Compared by <b>" + text(score_name(data.metric)) + "</b> (<code>" + text(data.metric) + "</code>)";
+      (rows.size() > 1 ? std::string("Compared by <b>") : std::string("<b>")) + text(score_name(data.metric)) + "</b> (<code>" + text(data.metric) + "</code>)";
   if (const auto bytes = number_in(example.metrics, "val_bytes"))
     intro += " of " + grouped(std::llround(number_in(example.metrics, "val_tokens").value_or(0))) + " tokens, " +
              grouped(std::llround(*bytes)) + " bytes";

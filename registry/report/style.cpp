@@ -29,7 +29,7 @@ pre{background:var(--panel);padding:12px;border-radius:6px;overflow:auto;max-hei
 .scroll{overflow-x:auto;margin:8px 0}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;min-width:min(100%,420px)}
 th,td{padding:5px 8px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
-th{color:var(--soft);font-weight:600;vertical-align:bottom;white-space:normal;min-width:5em}
+th{color:var(--soft);font-weight:600;vertical-align:bottom;white-space:normal;min-width:3.4em}
 th.n,td.n{text-align:right}
 td:first-child,th:first-child{padding-left:0;position:sticky;left:0;background:var(--page)}
 tbody tr:hover td{background:var(--panel)}
