@@ -8,6 +8,7 @@
 #include "caddie/error.h"
 #include "core/base/clock.h"
 #include "core/base/environment.h"
+#include "core/base/freed_memory.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
 #include "core/base/progress.h"
@@ -80,6 +81,7 @@ class Loop {
   }
 
   TrainResult run() {
+    const KeepFreedMemory keep(job_.model.parameters().front().tensor.is_cpu());
     if (!resume()) warm_up();
     Progress progress("train");
     clock_.run(true);

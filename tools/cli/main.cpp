@@ -1,22 +1,8 @@
 // All commands of the program.
-#include <climits>  // defines __GLIBC__ where it is that
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 #include "tools/cli/program.h"
 
 namespace caddie::cli {
 namespace {
-
-// Memory that a step frees is what the next one takes: blocks up to 32 MiB (the most that can be asked for) stay with the
-// process. By default each of them goes back to the system, which clears its pages again, 2 to 5 % of a small step.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, INT_MAX);
-#endif
-}
 
 void add_commands(Command& root) {
   add_run_commands(root);
@@ -43,7 +29,4 @@ void add_commands(Command& root) {
 }  // namespace
 }  // namespace caddie::cli
 
-int caddie_main(int argc, char** argv) {
-  caddie::cli::keep_freed_memory();
-  return caddie::cli::run_program(argc, argv, caddie::cli::add_commands);
-}
+int caddie_main(int argc, char** argv) { return caddie::cli::run_program(argc, argv, caddie::cli::add_commands); }
