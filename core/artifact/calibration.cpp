@@ -3,16 +3,20 @@
 #include "core/artifact/calibration.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
 #include "caddie/error.h"
+#include "caddie/ops.h"
 #include "core/base/interrupt.h"
 #include "core/base/progress.h"
 #include "core/base/trace.h"
 #include "core/base/sampling.h"
+#include "core/ops/pick_next.h"
+#include "core/ops/recorded.h"
 
 namespace caddie::artifact {
 namespace {
@@ -43,7 +47,7 @@ CalibrateSettings CalibrateSettings::from_json(const Json& section) {
 }
 
 at::Tensor self_generated_tokens(Model& model, std::int64_t vocabulary, std::int64_t sequences, std::int64_t length,
-                                 double temperature, const Random& random, at::Device device, bool cached) {
+                                 double temperature, const Random& random, at::Device device, bool cached, bool recorded) {
   const at::NoGradGuard no_gradients;
   auto tokens = at::empty({sequences, length}, at::kLong);
   auto uniform = at::empty({std::max<std::int64_t>(length - 1, 1), sequences}, at::kDouble);
@@ -62,12 +66,29 @@ at::Tensor self_generated_tokens(Model& model, std::int64_t vocabulary, std::int
   const Sampling sampling{temperature, 0};
   const trace::Span span("quantize", "generate calibration text");
   Progress progress("calibration text");
+  const auto done = [&](std::int64_t position) {
+    progress.update(static_cast<double>(position + 1) / static_cast<double>(length - 1));
+  };
+  if (cached && generator->feeds_at() && (recorded || (!device.is_cpu() && !ops::using_oracles()))) {
+    // Nothing of a step is on the host: a device that can record it repeats the recording.
+    auto next = tokens.narrow(1, 0, 1).clone(), position = at::zeros({1}, tokens.options());
+    ops::Recorded step(device);
+    for (std::int64_t i = 0; i + 1 < length; ++i) {
+      throw_if_interrupted();
+      step.run([&] {
+        ops::pick_next(generator->feed_at(next, position), uniform, position, temperature, next, tokens);
+        position.add_(1);
+      });
+      done(i);
+    }
+    return tokens;
+  }
   for (std::int64_t position = 0; position + 1 < length; ++position) {
     throw_if_interrupted();
     const auto logits = cached ? generator->feed(tokens.narrow(1, position, 1))
                                : model.logits(tokens.narrow(1, 0, position + 1)).select(1, position);
     tokens.select(1, position + 1).copy_(pick_tokens(logits, uniform.select(0, position), sampling));
-    progress.update(static_cast<double>(position + 1) / static_cast<double>(length - 1));
+    done(position);
   }
   return tokens;
 }
@@ -136,15 +157,24 @@ void collect_hessians(Model& model, std::span<const at::Tensor> batches, Hessian
   model.prepare(/*training=*/false);
   Progress progress("calibration");
   double done = 0;
-  for (const auto& tokens : batches) {
+  // A device is slow with one short batch after the other, and the sum over batches is the same at once.
+  constexpr std::int64_t kTogether = 16384;
+  for (std::size_t first = 0; first < batches.size();) {
     throw_if_interrupted();
+    std::size_t count = 1;
+    auto tokens = batches[first];
+    while (!tokens.is_cpu() && first + count < batches.size() && batches[first + count].sizes() == tokens.sizes() &&
+           static_cast<std::int64_t>(count + 1) * tokens.numel() <= kTogether)
+      ++count;
+    if (count > 1) tokens = at::cat(at::TensorList(batches.data() + first, count));
     CADDIE_CHECK(tokens.dim() == 2 && tokens.size(1) >= 2, ErrorKind::failed, "calibration tokens are ", tokens.sizes(),
                  ", needed are [sequences, tokens] of at least 2 tokens");
     const trace::Span span("quantize", "observe a calibration batch");
     // The last token is only a target.
     model.observe(tokens.narrow(1, 0, tokens.size(1) - 1), collector);
-    collector.end_batch();
-    progress.update(++done / static_cast<double>(batches.size()));
+    for (std::size_t i = 0; i < count; ++i) collector.end_batch();
+    first += count;
+    progress.update((done += static_cast<double>(count)) / static_cast<double>(batches.size()));
   }
 }
 

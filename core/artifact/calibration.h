@@ -36,10 +36,11 @@ struct CalibrateSettings {
 
 // Sequences [sequences, length] (int64, on `device`) that the model writes itself: the first token uniform over the
 // vocabulary, the others sampled at `temperature`. Each sequence has a random stream of its own. `cached` false
-// recomputes every position from the whole prefix: slow, the oracle of the key/value cache.
+// recomputes every position from the whole prefix: slow, the oracle of the key/value cache. `recorded`: with the step that a
+// device records and repeats, which is the way on all devices but the CPU.
 CADDIE_API at::Tensor self_generated_tokens(Model& model, std::int64_t vocabulary, std::int64_t sequences,
                                             std::int64_t length, double temperature, const Random& random,
-                                            at::Device device, bool cached = true);
+                                            at::Device device, bool cached = true, bool recorded = false);
 CADDIE_API at::Tensor random_tokens(std::int64_t vocabulary, std::int64_t sequences, std::int64_t length,
                                     const Random& random, at::Device device);
 

@@ -3,6 +3,7 @@
 #include "core/artifact/quantize.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <limits>
@@ -37,9 +38,9 @@ StoredTensor kept(const Parameter& parameter) {
   return stored;
 }
 
-double relative_error(const at::Tensor& decoded, const at::Tensor& weight) {
-  const double size = weight.norm().item<double>();
-  return size > 0 ? decoded.to(weight.device()).sub(weight).norm().item<double>() / size : 0;
+// |decoded - weight| and |weight|, float32 [2], on the weight's device.
+at::Tensor error_and_size(const at::Tensor& decoded, const at::Tensor& weight) {
+  return at::stack({decoded.to(weight.device()).sub(weight).norm(), weight.norm()});
 }
 
 // "damping 0.01: 60 tensors", "kept: no damping worked: blocks.3.mlp.up.weight".
@@ -96,6 +97,7 @@ class Driver {
     const at::NoGradGuard no_gradients;
     std::vector<std::size_t> done;
     Progress progress("quantize");
+    if (!parameters_.front().tensor.is_cpu()) quantize_together(collector, chosen);
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       throw_if_interrupted();
       if (!chosen || chosen(i)) {
@@ -104,6 +106,7 @@ class Driver {
       }
       progress.update(static_cast<double>(i + 1) / static_cast<double>(parameters_.size()), parameters_[i].name);
     }
+    read_errors();
     return done;
   }
 
@@ -118,47 +121,111 @@ class Driver {
 
  private:
   // The parameter and all others that come with it: same input, same entry.
-  void quantize(std::size_t i, const HessianCollector& collector) {
-    if (!entries_[i]) {
-      results_[i] = kept(parameters_[i]);
-      results_[i]->relative_error = relative_error(decode(results_[i]->data), parameters_[i].tensor.detach());
-      return;
-    }
-    std::vector<std::size_t> members{i};
-    std::shared_ptr<const Calibration> calibration;
-    if (needs_calibration(i)) {
-      members.clear();
-      for (const auto& name : collector.group(parameters_[i].name))
-        if (entries_[index_.at(name)] == entries_[i]) members.push_back(index_.at(name));
-      std::sort(members.begin(), members.end());
-      calibration = collector.calibration(parameters_[i].name);
-    }
-    quantize(members, *entries_[i], calibration.get());
+  std::vector<std::size_t> members_of(std::size_t i, const HessianCollector& collector) const {
+    if (!needs_calibration(i)) return {i};
+    std::vector<std::size_t> members;
+    for (const auto& name : collector.group(parameters_[i].name))
+      if (entries_[index_.at(name)] == entries_[i]) members.push_back(index_.at(name));
+    std::sort(members.begin(), members.end());
+    return members;
   }
 
-  void quantize(const std::vector<std::size_t>& members, std::size_t entry, const Calibration* calibration) {
+  std::vector<Weight> weights_of(const std::vector<std::size_t>& members) const {
     std::vector<Weight> weights;
     for (const auto member : members)
       weights.push_back({parameters_[member].name, parameters_[member].tensor.detach()});
-    const std::string use = settings_.tensors[entry].value("use", std::string("?"));
-    const trace::Span span("quantize", weights.front().name);
-    try {
-      auto tensors = quantizers_[entry]->quantize(weights, calibration);
-      CADDIE_CHECK(tensors.size() == weights.size(), ErrorKind::failed, "it returned ", tensors.size(), " results for ",
-                   weights.size(), " weights");
-      for (std::size_t k = 0; k < members.size(); ++k) {
-        const auto& parameter = parameters_[members[k]];
-        if (calibration && settings_.requantize) tensors[k] = exported(tensors[k], parameter, settings_.tensors[entry]);
-        StoredTensor stored{
-            parameter.name, weights[k].value.sizes().vec(), parameter.role, as_stored(tensors[k]), use, 0};
-        CADDIE_CHECK(stored.data.codes.sizes() == weights[k].value.sizes(), ErrorKind::failed, "its result for '",
-                     parameter.name, "' is ", stored.data.codes.sizes(), ", the weight is ", weights[k].value.sizes());
-        stored.relative_error = relative_error(decode(stored.data), weights[k].value);
-        results_[members[k]] = std::move(stored);
-      }
-    } catch (Error& error) {
-      throw error.add_context("quantizer " + use);
+    return weights;
+  }
+
+  void quantize(std::size_t i, const HessianCollector& collector) {
+    if (!entries_[i]) {
+      results_[i] = kept(parameters_[i]);
+      errors_.emplace_back(i, error_and_size(decode(results_[i]->data), parameters_[i].tensor.detach()));
+      return;
     }
+    std::shared_ptr<const Calibration> calibration;
+    if (needs_calibration(i)) calibration = collector.calibration(parameters_[i].name);
+    const auto members = members_of(i, collector);
+    const auto weights = weights_of(members);
+    const trace::Span span("quantize", weights.front().name);
+    with_context(*entries_[i], [&] {
+      store(members, *entries_[i], weights, quantizers_[*entries_[i]]->quantize(weights, calibration.get()));
+    });
+  }
+
+  // What is calibrated, all groups of an entry in one call: a device is slow with one after the other.
+  void quantize_together(const HessianCollector& collector, const std::function<bool(std::size_t)>& chosen) {
+    for (const auto& [entry, quantizer] : quantizers_) {
+      std::vector<std::vector<std::size_t>> members;
+      std::vector<WeightGroup> groups;
+      std::vector<std::shared_ptr<const Calibration>> calibrations;
+      std::set<std::size_t> taken;
+      for (std::size_t i = 0; i < parameters_.size(); ++i) {
+        if (entries_[i] != entry || !needs_calibration(i) || results_[i] || taken.contains(i) || (chosen && !chosen(i))) continue;
+        members.push_back(members_of(i, collector));
+        taken.insert(members.back().begin(), members.back().end());
+        calibrations.push_back(collector.calibration(parameters_[i].name));
+        groups.push_back({weights_of(members.back()), calibrations.back().get()});
+      }
+      if (groups.empty()) continue;
+      throw_if_interrupted();
+      const trace::Span span("quantize", concat(groups.size(), " groups"));
+      with_context(entry, [&] {
+        const auto tensors = quantizer->quantize_groups(groups);
+        CADDIE_CHECK(tensors.size() == groups.size(), ErrorKind::failed, "it returned ", tensors.size(), " results for ",
+                     groups.size(), " groups");
+        for (std::size_t k = 0; k < groups.size(); ++k) store(members[k], entry, groups[k].weights, tensors[k]);
+      });
+    }
+  }
+
+  std::string use_of(std::size_t entry) const { return settings_.tensors[entry].value("use", std::string("?")); }
+
+  template <class Body>
+  void with_context(std::size_t entry, Body body) const {
+    try {
+      body();
+    } catch (Error& error) {
+      throw error.add_context("quantizer " + use_of(entry));
+    }
+  }
+
+  void store(const std::vector<std::size_t>& members, std::size_t entry, const std::vector<Weight>& weights,
+             std::vector<QuantizedTensor> tensors) {
+    CADDIE_CHECK(tensors.size() == weights.size(), ErrorKind::failed, "it returned ", tensors.size(), " results for ",
+                 weights.size(), " weights");
+    for (std::size_t k = 0; k < members.size(); ++k) {
+      const auto& parameter = parameters_[members[k]];
+      if (needs_calibration(members[k]) && settings_.requantize)
+        tensors[k] = exported(tensors[k], parameter, settings_.tensors[entry]);
+      StoredTensor stored{
+          parameter.name, weights[k].value.sizes().vec(), parameter.role, as_stored(tensors[k]), use_of(entry), 0};
+      CADDIE_CHECK(stored.data.codes.sizes() == weights[k].value.sizes(), ErrorKind::failed, "its result for '",
+                   parameter.name, "' is ", stored.data.codes.sizes(), ", the weight is ", weights[k].value.sizes());
+      errors_.emplace_back(members[k], error_and_size(decoded_near(tensors[k], stored.data), weights[k].value));
+      results_[members[k]] = std::move(stored);
+    }
+  }
+
+  // What decode(stored) gives, on the device where the codes were made.
+  static at::Tensor decoded_near(const QuantizedTensor& tensor, const QuantizedTensor& stored) {
+    if (tensor.codes.is_cpu() || tensor.encoding != Encoding::row_codes || tensor.low_rank.left.defined()) return decode(stored);
+    QuantizedTensor near = tensor;
+    near.steps = tensor.steps.to(at::kHalf);
+    return decoded_value(near);
+  }
+
+  // One wait for the device.
+  void read_errors() {
+    if (errors_.empty()) return;
+    std::vector<at::Tensor> pairs;
+    for (const auto& [i, pair] : errors_) pairs.push_back(pair);
+    const auto values = at::stack(pairs).to(at::kCPU, at::kDouble);
+    for (std::size_t k = 0; k < errors_.size(); ++k) {
+      const double error = values.const_data_ptr<double>()[2 * k], size = values.const_data_ptr<double>()[2 * k + 1];
+      results_[errors_[k].first]->relative_error = size > 0 ? error / size : 0;
+    }
+    errors_.clear();
   }
 
   // The reference's second pass: it sees decoded weights, rounds large ones again and keeps small ones.
@@ -172,6 +239,7 @@ class Driver {
   const std::vector<Parameter>& parameters_;
   std::vector<std::optional<std::size_t>> entries_;
   std::vector<std::optional<StoredTensor>> results_;
+  std::vector<std::pair<std::size_t, at::Tensor>> errors_;  // of results_, not read yet
   std::map<std::size_t, std::shared_ptr<Quantizer>> quantizers_;
   std::map<std::string, std::size_t> index_;
 };

@@ -28,6 +28,20 @@ at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const 
   return y.reshape({batch, length, heads * head});
 }
 
+at::Tensor cached_attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& w, const at::Tensor& cos,
+                                 const at::Tensor& sin, const at::Tensor& keys, const at::Tensor& values,
+                                 const at::Tensor& position) {
+  const auto mixed = residual_mix(x, x0, w.mix);
+  const auto qkv = linear_stacked(rms_norm(mixed), {w.query, w.key, w.value}, w.qkv_compute);
+  const auto attended = ops::cached_attention(qkv, cos, sin, w.gain, keys, values, position, w.exclude);
+  return scaled_add(mixed, linear(attended, w.output, w.output_compute), w.scale);
+}
+
+at::Tensor head_logits(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute, double cap) {
+  const auto products = linear(rms_norm(x), embedding, compute).to(at::kFloat);
+  return cap == 0 ? products : products.div(cap).tanh().mul(cap);
+}
+
 at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& w) {
   const auto activated = squared_leaky_relu(linear(rms_norm(x), w.up, w.up_compute), w.slope);
   return scaled_add(x, linear(activated, w.down, w.down_compute), w.scale);

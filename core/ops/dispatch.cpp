@@ -6,10 +6,12 @@
 
 #include "caddie/error.h"
 #include "caddie/ops.h"
+#include "core/base/sampling.h"
 #include "core/ops/composed.h"
 #include "core/ops/cpu/fused.h"
 #include "core/ops/cpu/kernels.h"
 #include "core/ops/cuda/fused.h"
+#include "core/ops/pick_next.h"
 #include "core/ops/reference/reference.h"
 
 namespace caddie::ops {
@@ -127,6 +129,78 @@ at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const 
   return composed::cached_attention(qkv, cos, sin, gain, keys, values, position, exclude);
 }
 
+at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain,
+                            const at::Tensor& keys, const at::Tensor& values, const at::Tensor& position, bool exclude) {
+  const at::NoGradGuard guard;
+  CADDIE_CHECK(qkv.size(1) == 1 && position.numel() == 1 && position.scalar_type() == at::kLong, ErrorKind::failed,
+               "cached_attention with a position on the device takes one position, not ", qkv.sizes(), " at ", position.sizes());
+  if constexpr (kCuda) {
+    if (!oracles_only && qkv.is_cuda() && cuda::decode_usable(qkv, gain.size(0), keys.size(2), keys.size(3)))
+      return cuda::cached_attention(qkv, cos, sin, gain, keys, values, position, exclude);
+  }
+  const auto at = position.item<std::int64_t>();
+  CADDIE_CHECK(at >= 0 && at < keys.size(1), ErrorKind::failed, "cached_attention: position ", at, " does not fit a cache of ",
+               keys.size(1));
+  return composed::cached_attention(qkv, cos.narrow(0, at, 1), sin.narrow(0, at, 1), gain, keys, values, at, exclude);
+}
+
+at::Tensor cached_attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights, const at::Tensor& cos,
+                                 const at::Tensor& sin, const at::Tensor& keys, const at::Tensor& values,
+                                 const at::Tensor& position) {
+  const at::NoGradGuard guard;
+  if constexpr (kCuda) {
+    const auto heads = weights.gain.size(0), head = keys.size(3);
+    if (!oracles_only && x.is_cuda() && x.size(1) == 1 && cuda::few_rows_usable(x, {heads * head}) &&
+        cuda::decode_usable(x, heads, keys.size(2), head))
+      return cuda::cached_attention_half(x, x0, weights, cos, sin, keys, values, position);
+  }
+  return composed::cached_attention_half(x, x0, weights, cos, sin, keys, values, position);
+}
+
+at::Tensor head_logits(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute, double cap) {
+  const at::NoGradGuard guard;
+  if constexpr (kCuda) {
+    if (!oracles_only && x.is_cuda() && cuda::few_rows_usable(x, {})) return cuda::head_logits(x, compute, cap);
+  }
+  return composed::head_logits(x, embedding, compute, cap);
+}
+
+void pick_next(const at::Tensor& logits, const at::Tensor& levels, const at::Tensor& position, double temperature,
+               at::Tensor& next, at::Tensor& tokens) {
+  const at::NoGradGuard guard;
+  if constexpr (kCuda) {
+    if (!oracles_only && logits.is_cuda()) return cuda::pick_next(logits, levels, position, temperature, next, tokens);
+  }
+  const auto at = position.item<std::int64_t>();
+  const auto picked = pick_tokens(logits, temperature == 0 ? at::Tensor() : levels.select(0, at), Sampling{temperature, 0});
+  next.copy_(picked.view_as(next));
+  if (at + 1 < tokens.size(1)) tokens.select(1, at + 1).copy_(picked);
+}
+
+std::pair<at::Tensor, at::Tensor> inverse_factor(const at::Tensor& h) {
+  const at::NoGradGuard guard;
+  CADDIE_CHECK(h.dim() == 3 && h.size(1) == h.size(2) && h.numel() > 0 && h.scalar_type() == at::kFloat, ErrorKind::failed,
+               "inverse_factor takes float32 matrices [n, C, C], not ", h.scalar_type(), " ", h.sizes());
+  if constexpr (kCuda) {
+    if (!oracles_only && h.is_cuda()) return cuda::inverse_factor(h);
+  }
+  return reference::inverse_factor(h);
+}
+
+at::Tensor round_with_feedback(const at::Tensor& values, const at::Tensor& steps, const at::Tensor& upper, int top,
+                               std::int64_t block) {
+  const at::NoGradGuard guard;
+  CADDIE_CHECK(values.dim() == 3 && values.numel() > 0 && steps.dim() == 2 && steps.size(0) == values.size(0) &&
+                   steps.size(1) == values.size(2) && upper.dim() == 3 && upper.size(0) == values.size(0) &&
+                   upper.size(1) == values.size(1) && upper.size(2) == values.size(1) && top > 0 && top < 128,
+               ErrorKind::failed, "round_with_feedback: steps ", steps.sizes(), ", factors ", upper.sizes(), " and codes up to ",
+               top, " do not fit values ", values.sizes());
+  if constexpr (kCuda) {
+    if (!oracles_only && values.is_cuda()) return cuda::round_with_feedback(values, steps, upper, top, block);
+  }
+  return reference::round_with_feedback(values, steps, upper, top);
+}
+
 at::Tensor squared_leaky_relu(const at::Tensor& x, double slope) {
   if (fast_without_gradient(x)) return cpu::squared_leaky_relu(x, slope);
   if constexpr (kCuda) {
@@ -163,6 +237,7 @@ at::Tensor attention_half(const at::Tensor& x, const at::Tensor& x0, const Atten
 at::Tensor mlp_half(const at::Tensor& x, const MlpHalf& weights) {
   if (fast(x)) return cpu::mlp_half(x, weights);
   if constexpr (kCuda) {
+    if (on_device_without_gradient(x) && cuda::few_rows_usable(x, {weights.up.size(0)})) return cuda::few_rows_mlp_half(x, weights);
     if (on_device(x)) return cuda::mlp_half(x, weights);
   }
   return composed::mlp_half(x, weights);

@@ -2,6 +2,7 @@
 // dynamic_cast and catch work across library boundaries.
 #include "caddie/communicator.h"
 #include "caddie/compressor.h"
+#include "caddie/error.h"
 #include "caddie/model.h"
 #include "caddie/optimizer.h"
 #include "caddie/quantizer.h"
@@ -18,11 +19,21 @@ StateWriter::~StateWriter() = default;
 StateReader::~StateReader() = default;
 LinearObserver::~LinearObserver() = default;
 Generator::~Generator() = default;
+bool Generator::feeds_at() const { return false; }
+at::Tensor Generator::feed_at(const at::Tensor&, const at::Tensor&) {
+  throw Error(ErrorKind::failed, "this model's generator cannot be fed at a position on the device");
+}
 Model::~Model() = default;
 void Model::set_progress(double) {}
+std::int64_t Model::form() const { return -1; }
 Optimizer::~Optimizer() = default;
 Calibration::~Calibration() = default;
 Quantizer::~Quantizer() = default;
+std::vector<std::vector<QuantizedTensor>> Quantizer::quantize_groups(std::span<const WeightGroup> groups) {
+  std::vector<std::vector<QuantizedTensor>> results;
+  for (const WeightGroup& group : groups) results.push_back(quantize(group.weights, group.calibration));
+  return results;
+}
 Compressor::~Compressor() = default;
 Learner::~Learner() = default;
 TttStrategy::~TttStrategy() = default;

@@ -1,7 +1,8 @@
 #include "core/train/trainer.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
@@ -10,6 +11,7 @@
 #include <cmath>
 
 #include "caddie/error.h"
+#include "caddie/ops.h"
 #include "core/base/parameter_match.h"
 #include "core/base/trace.h"
 #include "core/train/not_finite.h"
@@ -73,7 +75,8 @@ void Trainer::set_progress(double progress) {
   rounds_ = rounds;
 }
 
-Trainer::Measured Trainer::accumulate(std::span<const Batch> micro_batches) {
+// Everything of a step before the optimizers. What it needs of the host is in `micro_batches`, on the device already.
+at::Tensor Trainer::forward_and_backward(std::span<const Batch> micro_batches) {
   gradients_.zero();
   {
     const trace::Span span("train", "prepare");
@@ -104,19 +107,56 @@ Trainer::Measured Trainer::accumulate(std::span<const Batch> micro_batches) {
     losses.push_back(loss.detach());
     norms.push_back(at::linalg_vector_norm(gradients_.all()));
   }
+  losses.insert(losses.end(), norms.begin(), norms.end());
+  return at::stack(losses);
+}
+
+Trainer::Measured Trainer::accumulate(std::span<const Batch> micro_batches) {
+  Measured measured;
+  measured.own = recordable(micro_batches) ? repeated(micro_batches) : forward_and_backward(micro_batches);
   if (steps_ == 0) gradients_.check_attached();
   const trace::Span span("train", "wait for the losses");
-  Measured measured;
-  measured.own = at::stack(losses);
-  const at::Tensor mean = measured.own.mean(at::kDouble);
-  measured.own = at::cat({measured.own, at::stack(norms)});
   if (reducer_) {
+    const at::Tensor mean = measured.own.narrow(0, 0, measured.own.size(0) / 2).mean(at::kDouble);
     measured.shared = at::stack({mean, measured.own.isfinite().all().logical_not().to(at::kDouble)});
     communicator_.all_reduce_sum(measured.shared);
     measured.shared = measured.shared.cpu();
   }
   measured.own = measured.own.cpu();  // the only wait for the device in a step
   return measured;
+}
+
+// Small steps wait for their launches; large ones do not, and a recording keeps all memory of a step for itself.
+bool Trainer::recordable(std::span<const Batch> micro_batches) {
+  constexpr std::int64_t kMostTokens = 32768;  // of a step
+  if (reducer_ || model_.form() < 0 || gradients_.all().is_cpu() || ops::using_oracles()) return false;
+  std::int64_t tokens = 0;
+  for (const Batch& batch : micro_batches) tokens += batch.inputs.numel();
+  return tokens <= kMostTokens;
+}
+
+// The same work on the same memory as in the step before, unless a shape or the model's form changed.
+at::Tensor Trainer::repeated(std::span<const Batch> micro_batches) {
+  const auto device = gradients_.all().device();
+  bool same = recorded_ && form_ == model_.form() && static_batches_.size() == micro_batches.size();
+  for (std::size_t i = 0; same && i < micro_batches.size(); ++i)
+    same = static_batches_[i].inputs.sizes() == micro_batches[i].inputs.sizes() &&
+           static_batches_[i].targets.sizes() == micro_batches[i].targets.sizes();
+  if (!same) {
+    recorded_ = std::make_unique<ops::Recorded>(device);
+    form_ = model_.form();
+    static_batches_.clear();
+    for (const Batch& batch : micro_batches)
+      static_batches_.push_back({at::empty_like(batch.inputs, batch.inputs.options().device(device)),
+                                 at::empty_like(batch.targets, batch.targets.options().device(device))});
+    static_measured_ = at::empty({2 * static_cast<std::int64_t>(micro_batches.size())}, gradients_.all().options());
+  }
+  for (std::size_t i = 0; i < micro_batches.size(); ++i) {
+    static_batches_[i].inputs.copy_(micro_batches[i].inputs, /*non_blocking=*/true);
+    static_batches_[i].targets.copy_(micro_batches[i].targets, /*non_blocking=*/true);
+  }
+  recorded_->run([this] { static_measured_.copy_(forward_and_backward(static_batches_)); });
+  return static_measured_;
 }
 
 double Trainer::mean_loss(const Measured& measured, std::span<const Batch> micro_batches) {

@@ -13,6 +13,7 @@
 #include "caddie/optimizer.h"
 #include "caddie/services.h"
 #include "core/base/batch_source.h"
+#include "core/ops/recorded.h"
 #include "core/train/averager.h"
 #include "core/train/gradient_arena.h"
 #include "core/train/gradient_reducer.h"
@@ -62,6 +63,9 @@ class CADDIE_API Trainer {
   };
   // The gradients of all ranks. The norm after the last micro batch is theirs, those before are this rank's own.
   Measured accumulate(std::span<const Batch> micro_batches);
+  at::Tensor forward_and_backward(std::span<const Batch> micro_batches);  // Measured::own, on the device
+  bool recordable(std::span<const Batch> micro_batches);
+  at::Tensor repeated(std::span<const Batch> micro_batches);
   double mean_loss(const Measured& measured, std::span<const Batch> micro_batches);
   void clip();
   [[noreturn]] void report_not_finite(const at::Tensor& measured, std::span<const Batch> micro_batches);
@@ -76,6 +80,11 @@ class CADDIE_API Trainer {
   bool rounds_ = true;  // whether the model has these rules now
   std::vector<std::shared_ptr<Optimizer>> optimizers_;
   std::int64_t steps_ = 0;
+  // A recorded step, and the memory that it reads and writes.
+  std::unique_ptr<ops::Recorded> recorded_;
+  std::int64_t form_ = -1;
+  std::vector<Batch> static_batches_;
+  at::Tensor static_measured_;
 };
 
 }  // namespace caddie::train

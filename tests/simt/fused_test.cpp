@@ -1,6 +1,7 @@
 // Halves of a block, the head and single rows by the CUDA kernels: values and all gradients against the oracles, at sizes that
 // fill no vector, no warp and no block.
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 
 #include <limits>
 
@@ -175,7 +176,7 @@ TEST_CASE("one position more, with a cache") {
   const at::NoGradGuard guard;
   const auto type = GENERATE(at::kFloat, at::kBFloat16);
   struct Size { std::int64_t heads, kv_heads, head; };
-  const auto size = GENERATE(Size{4, 2, 16}, Size{3, 1, 10}, Size{2, 2, 64}, Size{3, 3, 136});
+  const auto size = GENERATE(Size{4, 2, 16}, Size{3, 1, 10}, Size{2, 2, 64}, Size{4, 2, 32}, Size{3, 3, 136});
   const bool exclude = GENERATE(false, true);
   Draw draw(10);
   const auto gain = draw.normal({size.heads});
@@ -193,6 +194,10 @@ TEST_CASE("one position more, with a cache") {
     CHECK(fast.sub(expected).abs().max().item<double>() < tolerance_of(type));
     CHECK(relative(keys, other_keys) < tolerance_of(type));
     CHECK(values.equal(other_values));
+    // The position on the device, and tables of all positions.
+    const auto place = at::full({1}, position, at::kLong).to(device());
+    const auto again = subject::cached_attention(qkv, cos, sin, gain, keys, values, place, exclude);
+    CHECK(again.sub(expected).abs().max().item<double>() < tolerance_of(type));
   }
 }
 

@@ -37,6 +37,21 @@ at::Tensor exclude_self(const at::Tensor& y, const at::Tensor& v);
 bool decode_usable(const at::Tensor& qkv, std::int64_t heads, std::int64_t kv_heads, std::int64_t head);
 at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain,
                             const at::Tensor& keys, const at::Tensor& values, std::int64_t position, bool exclude);
+at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& gain,
+                            const at::Tensor& keys, const at::Tensor& values, const at::Tensor& position, bool exclude);
+// Rows like x, and rows of `more_inputs` columns, few enough for kernels that take whole products at once.
+bool few_rows_usable(const at::Tensor& x, at::IntArrayRef more_inputs);
+at::Tensor cached_attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights, const at::Tensor& cos,
+                                 const at::Tensor& sin, const at::Tensor& keys, const at::Tensor& values,
+                                 const at::Tensor& position);
+at::Tensor few_rows_mlp_half(const at::Tensor& x, const MlpHalf& weights);
+at::Tensor head_logits(const at::Tensor& x, const at::Tensor& compute, double cap);
+// core/ops/pick_next.h
+void pick_next(const at::Tensor& logits, const at::Tensor& levels, const at::Tensor& position, double temperature,
+               const at::Tensor& next, const at::Tensor& tokens);
+std::pair<at::Tensor, at::Tensor> inverse_factor(const at::Tensor& h);
+at::Tensor round_with_feedback(const at::Tensor& values, const at::Tensor& steps, const at::Tensor& upper, int top,
+                               std::int64_t block);
 at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits);
 
 }  // namespace caddie::ops::cuda

@@ -32,4 +32,7 @@ CADDIE_API at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& co
 
 CADDIE_API at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits);
 
+CADDIE_API std::pair<at::Tensor, at::Tensor> inverse_factor(const at::Tensor& h);
+CADDIE_API at::Tensor round_with_feedback(const at::Tensor& values, const at::Tensor& steps, const at::Tensor& upper, int top);
+
 }  // namespace caddie::ops::reference

@@ -25,21 +25,27 @@ at::Tensor gated(const Config& config, const at::Tensor& attended, const at::Ten
 
 }  // namespace
 
+ops::AttentionHalf UnetGpt::attention_weights(std::int64_t layer) const {
+  const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
+  const auto& copies = weights_.copies[static_cast<std::size_t>(layer)];
+  return {block.residual_mix, block.query,     block.key,      block.value,           copies.qkv,       block.query_gain,
+          block.output,       copies.output,   block.attention_scale, config_.kv_heads, config_.excludes_self(layer)};
+}
+
 at::Tensor UnetGpt::run_block(const Position& position, std::int64_t index, const at::Tensor& x, at::Tensor& x0,
                               const Hooks& hooks, std::int64_t from) const {
   const auto layer = position.block;
   const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
   const auto& copies = weights_.copies[static_cast<std::size_t>(layer)];
-  if (hooks.observer || hooks.attend || config_.in_small_ops(layer))
+  if (hooks.observer || (hooks.attend && !hooks.attention_half) || config_.in_small_ops(layer))
     return run_block_in_steps(layer, index, x, x0, hooks, from);
+  const ops::MlpHalf mlp{block.up, copies.up, block.down, copies.down, block.mlp_scale, config_.slope};
+  if (hooks.attention_half) return ops::mlp_half(hooks.attention_half(layer, index, x, x0), mlp);
   const auto length = x.size(1);
-  const auto attended = ops::attention_half_passing(
-      x, x0,
-      {block.residual_mix, block.query, block.key, block.value, copies.qkv, block.query_gain, block.output,
-       copies.output, block.attention_scale, config_.kv_heads, config_.excludes_self(layer)},
-      cos_.narrow(0, 0, length), sin_.narrow(0, 0, length), from);
+  const auto attended = ops::attention_half_passing(x, x0, attention_weights(layer), cos_.narrow(0, 0, length),
+                                                    sin_.narrow(0, 0, length), from);
   x0 = attended.x0;
-  return ops::mlp_half(attended.out, {block.up, copies.up, block.down, copies.down, block.mlp_scale, config_.slope});
+  return ops::mlp_half(attended.out, mlp);
 }
 
 at::Tensor UnetGpt::run_block_in_steps(std::int64_t layer, std::int64_t index, at::Tensor x, const at::Tensor& x0,

@@ -53,6 +53,8 @@ struct Config {
   double norm_scale(std::int64_t layer) const;
   // A block that no large op (caddie::ops::attention_half) computes as a whole.
   bool in_small_ops(std::int64_t layer) const;
+  // Whether the input stream of a position depends on the one before.
+  bool remembers() const { return bigram_buckets > 0 || smear != Smear::none; }
   // The options that are the reason; empty without such a block.
   std::string small_ops_because() const;
 };

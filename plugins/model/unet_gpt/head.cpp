@@ -1,4 +1,5 @@
 // The output end of the model: last norm, the map to the vocabulary, the cap, and losses.
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/log_softmax.h>
 
 #include "caddie/ops.h"
@@ -14,6 +15,8 @@ at::Tensor UnetGpt::head_input(const at::Tensor& x) const {
 }
 
 at::Tensor UnetGpt::head(const at::Tensor& x) const {
+  if (!config_.embedding_rank && !at::GradMode::is_enabled())
+    return ops::head_logits(x, weights_.output_map, weights_.output_map_copy, config_.logit_cap);
   const auto products = ops::linear(head_input(x), weights_.output_map, weights_.output_map_copy).to(at::kFloat);
   return config_.logit_cap == 0 ? products : products.div(config_.logit_cap).tanh().mul(config_.logit_cap);
 }

@@ -106,6 +106,10 @@ TEST_CASE("with every option losses, tails, the generator and the observer tell 
     CHECK(largest_difference(generator->feed(tokens.narrow(1, 0, 5)), logits.select(1, 4)) < 1e-3);
     for (std::int64_t t = 5; t < 14; ++t)
       CHECK(largest_difference(generator->feed(tokens.narrow(1, t, 1)), logits.select(1, t)) < 1e-3);
+    const auto other = made.model->generator(2, 14);
+    auto position = at::zeros({1}, at::kLong);
+    for (std::int64_t t = 0; t < 14; ++t, position.add_(1))
+      CHECK(largest_difference(other->feed_at(tokens.narrow(1, t, 1), position), logits.select(1, t)) < 1e-3);
 
     Recorder recorder;
     made.model->observe(tokens, recorder);

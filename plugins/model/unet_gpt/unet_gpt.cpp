@@ -34,7 +34,11 @@ void UnetGpt::prepare(bool training) {
   prepared_ = true;
 }
 
-void UnetGpt::set_progress(double share) { order_ = execution_order(config_, share >= config_.loop_from); }
+void UnetGpt::set_progress(double share) {
+  auto order = execution_order(config_, share >= config_.loop_from);
+  if (order.size() != order_.size()) ++form_;
+  order_ = std::move(order);
+}
 
 void UnetGpt::extend_tables(std::int64_t length) {
   if (device_.is_meta() || (cos_.defined() && cos_.size(0) >= length)) return;

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "caddie/model.h"
+#include "caddie/ops.h"
 #include "config.h"
 #include "input.h"
 #include "order.h"
@@ -20,9 +21,13 @@ class UnetGpt final : public caddie::Model {
 
   const std::vector<caddie::Parameter>& parameters() override { return weights_.parameters(); }
   void initialize(caddie::Random& random) override;
-  void set_fake_quant(std::span<const caddie::FakeQuantRule> rules) override { weights_.set_fake_quant(rules); }
+  void set_fake_quant(std::span<const caddie::FakeQuantRule> rules) override {
+    weights_.set_fake_quant(rules);
+    ++form_;
+  }
   void prepare(bool training) override;
   void set_progress(double share) override;
+  std::int64_t form() const override { return form_; }
   at::Tensor loss(const at::Tensor& tokens, const at::Tensor& targets) override;
   at::Tensor nats(const at::Tensor& tokens, const at::Tensor& targets, std::int64_t from) override;
   at::Tensor logits(const at::Tensor& tokens) override;
@@ -42,12 +47,15 @@ class UnetGpt final : public caddie::Model {
     // In place of self attention over the batch: a generator's cache. Takes qkv [B, T, (H + 2 K) h] of the position `index`
     // in the order of the blocks, gives [B, T, H h].
     std::function<at::Tensor(std::int64_t layer, std::int64_t index, const at::Tensor& qkv)> attend;
+    // In place of a block's first half [B, 1, D], where ops know the whole of it.
+    std::function<at::Tensor(std::int64_t layer, std::int64_t index, const at::Tensor& x, const at::Tensor& x0)> attention_half;
     InputPast* past = nullptr;
   };
 
   // The stream before the last norm, [B, T - from, D].
   at::Tensor run_blocks(const at::Tensor& tokens, const Hooks& hooks, std::int64_t from = 0);
   at::Tensor add_skip(const at::Tensor& x, const at::Tensor& source, std::int64_t row) const;
+  caddie::ops::AttentionHalf attention_weights(std::int64_t layer) const;
   // x0 becomes what the next block is to take for it (caddie/ops.h, attention_half_passing).
   at::Tensor run_block(const Position& position, std::int64_t index, const at::Tensor& x, at::Tensor& x0,
                        const Hooks& hooks, std::int64_t from) const;
@@ -68,6 +76,7 @@ class UnetGpt final : public caddie::Model {
   Weights weights_;
   std::vector<Position> order_;  // of the blocks, now
   at::Tensor cos_, sin_;         // [positions, h/2]
+  std::int64_t form_ = 0;
   bool prepared_ = false, training_ = false;
 };
 

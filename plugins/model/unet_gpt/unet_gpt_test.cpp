@@ -2,6 +2,7 @@
 // quantization, and errors of its options. Formulas are tested with the ops and by the golden checks; what is no part of the
 // reference has its own test, options_test.cpp.
 #include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
@@ -138,6 +139,24 @@ TEST_CASE("generation with the cache equals full recomputation, token by token")
   pieces->feed(sequence.narrow(1, 0, 7));
   pieces->feed(sequence.narrow(1, 7, 1));
   CHECK(largest_difference(pieces->feed(sequence.narrow(1, 8, 12)), logits) < tolerance);
+}
+
+TEST_CASE("a generator that reads its position from the device gives what the other one gives") {
+  const auto precision = GENERATE(caddie::Precision::float32, caddie::Precision::bfloat16);
+  const auto made = make(kSmall, precision);
+  randomize(made);
+  made.model->prepare(false);
+  const auto plain = made.model->generator(4, 12), other = made.model->generator(4, 12);
+  REQUIRE(other->feeds_at());
+  const auto sequence = tokens_of(4, 12);
+  auto position = at::zeros({1}, at::kLong);
+  for (std::int64_t step = 0; step < 12; ++step) {
+    const auto token = sequence.narrow(1, step, 1);
+    CHECK(largest_difference(other->feed_at(token, position), plain->feed(token)) < 1e-5);
+    position.add_(1);
+  }
+  CHECK_THROWS_AS(other->feed_at(sequence.narrow(1, 0, 1), position), caddie::Error);  // the cache is full
+  CHECK_THROWS_AS(plain->feed_at(sequence, position), caddie::Error);                  // one token a sequence
 }
 
 TEST_CASE("every matrix and the tied head are observed once, queries, keys and values together") {

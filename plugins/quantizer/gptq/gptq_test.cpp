@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "batch.h"
 #include "caddie/ops.h"
 #include "caddie/quantizer.h"
 #include "core/host/catalogue.h"
@@ -216,4 +217,42 @@ TEST_CASE("with bfloat16 the weight is rounded first, and the decoded value says
   const auto q = quantize(weight, hessian, {{"bfloat16", true}, {"bits", 8}});
   CHECK(q.round_bfloat16);
   CHECK(at::equal(q.codes, quantize(weight.to(at::kBFloat16).to(at::kFloat), hessian, {{"bits", 8}}).codes));
+}
+
+TEST_CASE("many matrices at once give what each gives alone") {
+  at::manual_seed(12);
+  gptq::Settings settings;
+  struct Size { std::int64_t rows, columns; };
+  std::vector<gptq::Job> jobs;
+  for (const auto size : {Size{9, 40}, Size{17, 40}, Size{4, 131}, Size{6, 12}, Size{5, 12}}) {
+    const auto weight = at::randn({size.rows, size.columns});
+    jobs.push_back({make_hessian(size.columns, 3 * size.columns), weight, weight.abs().amax(1).div(15)});
+  }
+  jobs[0].hessian.select(0, 11).zero_();  // a dead column
+  jobs[0].hessian.select(1, 11).zero_();
+  jobs[3].hessian = at::eye(12);
+  jobs[3].hessian[0][1] = jobs[3].hessian[1][0] = 1.05f;  // needs more damping
+  jobs[4].hessian = at::eye(12);
+  jobs[4].hessian[0][1] = jobs[4].hessian[1][0] = 3.0f;  // none works
+  for (const bool descending : {true, false}) {
+    settings.descending = descending;
+    const auto outcomes = gptq::quantize_jobs(jobs, settings);
+    REQUIRE(outcomes.size() == jobs.size());
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      INFO("matrix " << i << ", descending " << descending);
+      const auto factor = gptq::factorize(jobs[i].hessian, settings);
+      REQUIRE(outcomes[i].has_value() == factor.has_value());
+      if (!factor) continue;
+      CHECK(outcomes[i]->damping == factor->damping);
+      const auto alone = gptq::quantize_rows(jobs[i].rows, jobs[i].steps, *factor, settings).codes;
+      CHECK(outcomes[i]->codes.sizes() == alone.sizes());
+      // A value next to a tie may fall to the other side, and moves its row from there on.
+      CHECK(outcomes[i]->codes.ne(alone).sum().item<std::int64_t>() <= jobs[i].rows.size(1) / 2);
+      const auto error = [&](const at::Tensor& codes) {
+        return objective(codes.to(at::kFloat).mul(jobs[i].steps.unsqueeze(1)).sub(jobs[i].rows), jobs[i].hessian);
+      };
+      CHECK(error(outcomes[i]->codes) < 1.02 * error(alone));
+    }
+  }
+  CHECK_FALSE(gptq::quantize_jobs(jobs, settings)[4].has_value());
 }

@@ -138,7 +138,8 @@ struct ExcludeBackward {
 void exclude_backward(const Launch&, const ExcludeBackward&);
 
 // One new position of each sequence: qkv [sequences, (heads + 2 kv_heads) head] as a product gave it; keys and values [sequences,
-// capacity, kv_heads, head] hold the positions before `position` and get the new one; cos, sin [head / 2] of this position.
+// capacity, kv_heads, head] hold the positions before `position` and get the new one; cos, sin [head / 2] of this position. With
+// `at` the position is read from the device, and cos, sin are those of all positions.
 bool decode_fits(Index heads, Index kv_heads, Index head);
 struct Decode {
   Index sequences, capacity, position, heads, kv_heads, head;
@@ -146,8 +147,64 @@ struct Decode {
   const float *cos, *sin, *gain;
   void *keys, *values, *out;
   bool exclude;
+  const std::int64_t* at = nullptr;
 };
 void decode(const Launch&, const Decode&);
+
+// ---- generation ----------------------------------------------------------------------------------------------------
+// product = n(m) W^T: m = mix[0] x + mix[1] x0, rounded and written to `mixed` (null: not wanted), or x where x0 is null; n: the norm
+// of rows, or nothing. out = product; or LeakyReLU(product, slope)^2; or residual + scale product; or, in float32, `logits` =
+// cap tanh(product / cap) (cap 0: product). x [rows, inputs], W [outputs, inputs]. out must be none of what is read.
+bool few_rows_fit(Index rows, Index inputs);
+struct FewRows {
+  Index rows, inputs, outputs;
+  const void *x, *weight;
+  bool norm;
+  void* out;
+  const void* x0 = nullptr;
+  const float* mix = nullptr;
+  void* mixed = nullptr;
+  bool activate = false;
+  float slope = 0;
+  const void* residual = nullptr;
+  const float* scale = nullptr;
+  float* logits = nullptr;
+  float cap = 0;
+};
+void few_rows(const Launch&, const FewRows&);
+
+// next[r], and tokens[r, p + 1] where there is a place for it, p = *position: the first token whose cumulated probability at this
+// temperature exceeds levels[p, r] (0: the first of the likeliest). logits [rows, vocabulary]; tokens [rows, length] or null.
+struct Sample {
+  Index rows, vocabulary, length;
+  const float* logits;
+  const double* levels;
+  const std::int64_t* position;
+  double temperature;
+  std::int64_t *next, *tokens;
+};
+void sample(const Launch&, const Sample&);
+
+// ---- quantization --------------------------------------------------------------------------------------------------
+inline constexpr Index kFactorBlock = 64;
+// For each matrix a symmetric block [size, size] (size <= kFactorBlock; the lower triangle is read) becomes its Cholesky factor, and
+// `inverse` that factor's inverse, zeros above their diagonals. good[matrix] = 0 where there is no factor, else untouched.
+struct FactorBlock {
+  Index matrices, size, matrix_stride, row_stride, inverse_stride, inverse_row_stride;
+  float *matrix, *inverse;
+  std::uint8_t* good;
+};
+void factor_block(const Launch&, const FactorBlock&);
+// Columns [first, first + count) of values [matrices, columns, rows], count <= kFactorBlock: codes and errors of the same
+// shape (caddie/ops.h, round_with_feedback). steps [matrices, rows], upper [matrices, columns, columns].
+struct Feedback {
+  Index matrices, columns, rows, first, count;
+  const float *values, *steps, *upper;
+  float top;
+  float* errors;
+  std::int8_t* codes;
+};
+void feedback(const Launch&, const Feedback&);
 
 // ---- activation ----------------------------------------------------------------------------------------------------
 // out = LeakyReLU(norm x, slope)^2, in place if out is x. norm [rows] (null: 1). signs [rows, (hidden + 7) / 8]: bit i of

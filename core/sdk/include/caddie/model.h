@@ -46,6 +46,11 @@ class CADDIE_API Generator {
   virtual ~Generator();
   // Feeds `tokens` [B, T] (int64) at the next T positions; returns the logits [B, V] (float32) after the last one.
   virtual at::Tensor feed(const at::Tensor& tokens) = 0;
+  // The same for one token a sequence [B, 1], as work that can be recorded once and repeated (a CUDA graph): from the second
+  // call on it is the same work on the same memory. `position`, int64 [1], lies on the model's device and is read there:
+  // the count of tokens fed before, which the caller keeps. A generator is fed with one of the two, feed() or feed_at().
+  virtual bool feeds_at() const;
+  virtual at::Tensor feed_at(const at::Tensor& tokens, const at::Tensor& position);
 };
 
 struct ModelContext {
@@ -75,6 +80,10 @@ class CADDIE_API Model {
   // grows). Called before prepare(true) of every step. Scores, samples and calibration use the trained form: 1, which is
   // also what a new model assumes.
   virtual void set_progress(double share);
+  // For models whose loss() is the same work for the same shapes, whatever the values, so that it can be recorded once and
+  // repeated (a CUDA graph): a number that changes when that work changes (set_progress, set_fake_quant). -1, which is the
+  // default: it must not be recorded.
+  virtual std::int64_t form() const;
 
   // Mean cross entropy in nats, a float32 scalar with a gradient graph. tokens, targets: int64 [B, T].
   virtual at::Tensor loss(const at::Tensor& tokens, const at::Tensor& targets) = 0;

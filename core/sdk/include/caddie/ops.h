@@ -67,6 +67,11 @@ CADDIE_API at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& co
 CADDIE_API at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
                                        const at::Tensor& gain, const at::Tensor& keys, const at::Tensor& values,
                                        std::int64_t position, bool exclude);
+// The same for one position, the number `position` of which, int64 [1], lies on the device. cos, sin [capacity, h/2] are of all
+// positions.
+CADDIE_API at::Tensor cached_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
+                                       const at::Tensor& gain, const at::Tensor& keys, const at::Tensor& values,
+                                       const at::Tensor& position, bool exclude);
 
 // LeakyReLU(x, slope)^2.
 CADDIE_API at::Tensor squared_leaky_relu(const at::Tensor& x, double slope);
@@ -98,6 +103,10 @@ struct Passed {
 };
 CADDIE_API Passed attention_half_passing(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights,
                                          const at::Tensor& cos, const at::Tensor& sin, std::int64_t from = 0);
+// The same for one position more of sequences that are being continued, as cached_attention has it. x, x0 [B, 1, D]. No gradients.
+CADDIE_API at::Tensor cached_attention_half(const at::Tensor& x, const at::Tensor& x0, const AttentionHalf& weights,
+                                            const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& keys,
+                                            const at::Tensor& values, const at::Tensor& position);
 struct MlpHalf {
   at::Tensor up, up_compute;      // [M, D]
   at::Tensor down, down_compute;  // [D, M]
@@ -111,6 +120,8 @@ CADDIE_API at::Tensor head_nats(const at::Tensor& x, const at::Tensor& embedding
                                 const at::Tensor& targets, double cap);
 CADDIE_API at::Tensor head_loss(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute,
                                 const at::Tensor& targets, double cap);
+// The logits themselves, float32 [.., V], of normed rows: products are rounded to the type of x first. Cap 0: none. No gradients.
+CADDIE_API at::Tensor head_logits(const at::Tensor& x, const at::Tensor& embedding, const at::Tensor& compute, double cap);
 // rms_norm(embedding[tokens]) in `type`. tokens int64 of any shape; embedding float32 [V, D].
 CADDIE_API at::Tensor embed_norm(const at::Tensor& tokens, const at::Tensor& embedding, at::ScalarType type);
 
@@ -119,6 +130,16 @@ CADDIE_API at::Tensor embed_norm(const at::Tensor& tokens, const at::Tensor& emb
 CADDIE_API at::Tensor fake_quantize_rows(const at::Tensor& weight, int bits);
 // The codes (int8) and float32 steps of the same rounding.
 CADDIE_API std::pair<at::Tensor, at::Tensor> quantize_rows(const at::Tensor& weight, int bits);
+
+// U of inverse(H) = U^T U, upper triangular, for positive definite matrices h, float32 [n, C, C], without inverting them: H = V V^T
+// with V upper ("reverse" Cholesky), and U = inverse(V). Second: bool [n], on the device, whether a matrix had one.
+CADDIE_API std::pair<at::Tensor, at::Tensor> inverse_factor(const at::Tensor& h);
+// GPTQ's column loop for n matrices with a factor each (Frantar et al., 2022): codes int8 [n, C, R] of the columns in order, round
+// to nearest with the row's step, halves to even, cut to -top and top, each error spread over the later columns. values
+// float32 [n, C, R] (a matrix's rows side by side), steps [n, R] and upper [n, C, C], as inverse_factor has it; `block` columns at
+// a time, which changes rounding errors only.
+CADDIE_API at::Tensor round_with_feedback(const at::Tensor& values, const at::Tensor& steps, const at::Tensor& upper, int top,
+                                          std::int64_t block);
 
 // Added to the norm that Newton-Schulz starts with.
 inline constexpr double kNewtonSchulzEpsilon = 1e-7;

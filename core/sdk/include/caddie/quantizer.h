@@ -54,6 +54,12 @@ struct Weight {
   at::Tensor value;  // float32 [R, C] (or any shape for plain encodings), detached
 };
 
+// Weights that share one input, in the model's order (q, k and v come together).
+struct WeightGroup {
+  std::vector<Weight> weights;
+  const Calibration* calibration;  // null if it is not needed
+};
+
 struct QuantizerContext {
   Services* services;
 };
@@ -63,9 +69,10 @@ class CADDIE_API Quantizer {
   virtual ~Quantizer();
   // Whether quantize() reads the calibration. If not, none is made for these weights.
   virtual bool needs_calibration() const = 0;
-  // Weights that share one input, in the model's order (q, k and v come together); `calibration` may be null if it is not
-  // needed. Returns one result a weight.
+  // One group (see WeightGroup). Returns one result a weight.
   virtual std::vector<QuantizedTensor> quantize(std::span<const Weight> weights, const Calibration* calibration) = 0;
+  // Several groups at once, for quantizers that work on many matrices together. One by one if it is not overridden.
+  virtual std::vector<std::vector<QuantizedTensor>> quantize_groups(std::span<const WeightGroup> groups);
   // Expected size of one tensor [rows, columns] of Gaussian weights, its steps included, for predictions.
   virtual ExpectedSize expected_size(std::int64_t rows, std::int64_t columns) const = 0;
 };

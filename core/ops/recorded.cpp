@@ -1,0 +1,36 @@
+#include "core/ops/recorded.h"
+
+#include "core/ops/cuda/recorder.h"
+
+namespace caddie::ops {
+
+#ifdef CADDIE_CUDA_KERNELS_BUILT
+namespace {
+std::unique_ptr<Recorded::Recorder> recorder_for(at::Device device, int warm) {
+  return device.is_cuda() ? cuda::make_recorder(device, warm) : nullptr;
+}
+}  // namespace
+#else
+namespace {
+std::unique_ptr<Recorded::Recorder> recorder_for(at::Device, int) { return nullptr; }
+}  // namespace
+#endif
+
+Recorded::Recorder::~Recorder() = default;
+Recorded::Recorded(at::Device device, int warm) : recorder_(recorder_for(device, warm)) {}
+Recorded::~Recorded() = default;
+
+void Recorded::run(const std::function<void()>& body) {
+  if (recorder_)
+    recorder_->run(body);
+  else
+    body();
+}
+
+void Recorded::reset() {
+  if (recorder_) recorder_->reset();
+}
+
+bool Recorded::repeats() const { return recorder_ && recorder_->repeats(); }
+
+}  // namespace caddie::ops
