@@ -49,6 +49,7 @@ void UnetGpt::extend_tables(std::int64_t length) {
   const std::array<std::int64_t, 2> still = {length, (config_.head() - config_.rope_dims) / 2};
   cos_ = at::cat({cos, at::ones(still, at::kFloat)}, 1).to(device_);
   sin_ = at::cat({sin, at::zeros(still, at::kFloat)}, 1).to(device_);
+  ++form_;  // at another place than before
 }
 
 void UnetGpt::check_batch(const at::Tensor& tokens) const {
