@@ -1,6 +1,7 @@
 #include "core/base/sampling.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/searchsorted.h>
 
@@ -25,7 +26,13 @@ at::Tensor pick_tokens(const at::Tensor& logits, const at::Tensor& uniform, cons
   CADDIE_CHECK(sampling.top_k >= 0, ErrorKind::usage, "top-k is ", sampling.top_k,
                ", accepted: 0 (all tokens) and above");
   CADDIE_ASSERT(logits.dim() == 2);
-  if (sampling.temperature == 0) return logits.argmax(1);
+  if (sampling.temperature == 0) {
+    if (logits.is_cpu()) return logits.argmax(1);
+    // Which of several largest ones argmax() finds is open on other devices.
+    const auto count = logits.size(1);
+    const auto numbers = at::arange(count, logits.options().dtype(at::kLong)).unsqueeze(0);
+    return numbers.add(logits.lt(logits.amax(1, true)).to(at::kLong), count).amin(1).clamp_max(count - 1);
+  }
   CADDIE_ASSERT(uniform.defined() && uniform.scalar_type() == at::kDouble && uniform.numel() == logits.size(0));
 
   at::Tensor scores = logits.to(at::kDouble);

@@ -126,10 +126,10 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(Decode a) {
   task.template finish<E>(a, shared);
 }
 
-// Heads of 8 G channels, G a power of two: G lanes take a position with one access each, a warp 32 / G positions, twice in flight.
+// Heads of 8 G channels, G a power of two: G lanes take a position with one access each, a warp 32 / G positions, four times in flight.
 template <class T, int G>
 __global__ void __launch_bounds__(kThreads) decode_groups_kernel(Decode a) {
-  constexpr int kTogether = kWarp / G, kAcross = kWarps * kTogether, kInFlight = 2;
+  constexpr int kTogether = kWarp / G, kAcross = kWarps * kTogether, kInFlight = 4;
   __shared__ Shared shared;
   const Task<T> task(a, shared);
   const int channel = task.lane % G * 8, group = task.lane / G;

@@ -7,7 +7,7 @@ namespace caddie::ops::cuda {
 namespace {
 
 constexpr float kEpsilon = 1.1920928955078125e-07f;  // caddie/ops.h: kNormEpsilon
-constexpr int kRows = 16, kColumns = 4, kVector = 8;
+constexpr int kRows = 16, kColumns = 4, kVector = 8, kAtOnce = 4;
 
 template <int Half>
 __device__ __forceinline__ void halve(float (&values)[kRows], int lane) {
@@ -44,31 +44,37 @@ __global__ void __launch_bounds__(kThreads) few_rows_kernel(FewRows a) {
 
   float sum[kColumns + 1][kRows] = {};  // the last one: of squares
   for (Index at = static_cast<Index>(threadIdx.x) * kVector; at < a.inputs; at += threads * kVector) {
-    float w[kColumns][kVector] = {}, of_x[kVector] = {}, of_x0[kVector] = {};
+    float w[kColumns][kVector], of_x[kVector] = {}, of_x0[kVector] = {};
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c)
-      if (c < columns) load<kVector>(weight + c * a.inputs + at, w[c]);
+    for (int c = 0; c < kColumns; ++c) load<kVector>(weight + (c < columns ? c : columns - 1) * a.inputs + at, w[c]);
     if (a.x0 != nullptr) {
       load<kVector>(a.mix + at, of_x);
       load<kVector>(a.mix + a.inputs + at, of_x0);
     }
+    // Rows that are not there read the last one: without branches all loads are under way before the first is used.
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (r < rows) {
-        float value[kVector];
-        load<kVector>(x + r * a.inputs + at, value);
-        if (a.x0 != nullptr) {
-          float other[kVector];
-          load<kVector>(x0 + r * a.inputs + at, other);
+    for (int part = 0; part < kRows; part += kAtOnce) {
+      float value[kAtOnce][kVector];
 #pragma unroll
-          for (int v = 0; v < kVector; ++v) value[v] = rounded<T>(of_x[v] * value[v] + of_x0[v] * other[v]);
-          if (first == 0 && a.mixed != nullptr) store<kVector>(mixed + r * a.inputs + at, value);
+      for (int r = 0; r < kAtOnce; ++r) load<kVector>(x + (part + r < rows ? part + r : rows - 1) * a.inputs + at, value[r]);
+      if (a.x0 != nullptr) {
+        float other[kAtOnce][kVector];
+#pragma unroll
+        for (int r = 0; r < kAtOnce; ++r) load<kVector>(x0 + (part + r < rows ? part + r : rows - 1) * a.inputs + at, other[r]);
+#pragma unroll
+        for (int r = 0; r < kAtOnce; ++r) {
+#pragma unroll
+          for (int v = 0; v < kVector; ++v) value[r][v] = rounded<T>(of_x[v] * value[r][v] + of_x0[v] * other[r][v]);
+          if (first == 0 && a.mixed != nullptr && part + r < rows) store<kVector>(mixed + (part + r) * a.inputs + at, value[r]);
         }
+      }
+#pragma unroll
+      for (int r = 0; r < kAtOnce; ++r) {
 #pragma unroll
         for (int v = 0; v < kVector; ++v) {
-          sum[kColumns][r] += value[v] * value[v];
+          sum[kColumns][part + r] += value[r][v] * value[r][v];
 #pragma unroll
-          for (int c = 0; c < kColumns; ++c) sum[c][r] += value[v] * w[c][v];
+          for (int c = 0; c < kColumns; ++c) sum[c][part + r] += value[r][v] * w[c][v];
         }
       }
     }
