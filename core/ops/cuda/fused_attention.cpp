@@ -38,10 +38,14 @@ at::Tensor part(const at::Tensor& qkv, const Inputs& in, std::int64_t first, std
   return qkv.narrow(1, first * in.head(), count * in.head()).view({in.batch(), in.length(), count, in.head()});
 }
 
+// Elements from row to row of v [B, T, K, h], rows at one distance from each other. The stride of a dimension of one position says
+// nothing.
+std::int64_t row_stride(const at::Tensor& v) { return v.size(1) > 1 ? v.stride(1) : v.stride(0); }
+
 at::Tensor excluded(const at::Tensor& values, const at::Tensor& v, std::int64_t rows, std::int64_t kv_heads) {
   const auto heads = values.size(2), head = values.size(3);
   const auto out = new_like({rows, heads * head}, values);
-  exclude(launch_for(values.scalar_type()), {rows, heads, kv_heads, head, v.stride(1), bytes(values), bytes(v), bytes_of(out)});
+  exclude(launch_for(values.scalar_type()), {rows, heads, kv_heads, head, row_stride(v), bytes(values), bytes(v), bytes_of(out)});
   return out;
 }
 
@@ -97,7 +101,7 @@ Gradients run_backward(const Inputs& in, Kept& kept, const at::Tensor& gradient,
   at::Tensor more_value;
   if (in.exclude) {
     more_value = new_like({rows, kv_heads * head}, in.x);
-    exclude_backward(launch, {rows, heads, kv_heads, head, v.stride(1), bytes(kept.core.values), bytes(v), bytes(of_attended),
+    exclude_backward(launch, {rows, heads, kv_heads, head, row_stride(v), bytes(kept.core.values), bytes(v), bytes(of_attended),
                               bytes_of(of_attended), bytes_of(more_value)});
   }
   const auto of = attend_backward(of_attended.view({in.batch(), in.length(), heads, head}), q, k, v, kept.core);
