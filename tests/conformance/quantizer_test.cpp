@@ -116,6 +116,26 @@ void check_form(const QuantizedTensor& result, const Weight& weight) {
 
 }  // namespace
 
+TEST_CASE("quantizer: several groups at once give what each gives alone") {
+  for (const std::string& name : components(PluginKind::quantizer)) {
+    const auto quantizer = make(name);
+    const auto all = cases();
+    std::vector<Moments> moments;
+    for (const Case& example : all) moments.emplace_back(example.hessian);
+    std::vector<WeightGroup> groups;
+    for (std::size_t i = 0; i < all.size(); ++i)
+      groups.push_back({all[i].weights, quantizer->needs_calibration() ? &moments[i] : nullptr});
+    const auto together = quantizer->quantize_groups(groups);
+    REQUIRE(together.size() == all.size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      INFO(name << ": " << all[i].title);
+      const auto alone = quantize(*quantizer, all[i]);
+      REQUIRE(together[i].size() == alone.size());
+      for (std::size_t k = 0; k < alone.size(); ++k) CHECK(together[i][k].codes.equal(alone[k].codes));
+    }
+  }
+}
+
 TEST_CASE("quantizer: results have the promised form, are repeatable, and leave the weights alone") {
   for (const std::string& name : components(PluginKind::quantizer))
     for (const Json& options : settings_of(name)) {
