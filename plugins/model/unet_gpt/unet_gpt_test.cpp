@@ -151,9 +151,10 @@ TEST_CASE("a generator that reads its position from the device gives what the ot
   REQUIRE(other->feeds_at());
   const auto sequence = tokens_of(4, 12);
   auto position = at::zeros({1}, at::kLong);
+  const double tolerance = precision == caddie::Precision::float32 ? 2e-5 : 0.3;
   for (std::int64_t step = 0; step < 12; ++step) {
     const auto token = sequence.narrow(1, step, 1);
-    CHECK(largest_difference(other->feed_at(token, position), plain->feed(token)) < 1e-5);
+    CHECK(largest_difference(other->feed_at(token, position), plain->feed(token)) < tolerance);
     position.add_(1);
   }
   CHECK_THROWS_AS(other->feed_at(sequence.narrow(1, 0, 1), position), caddie::Error);  // the cache is full
