@@ -11,7 +11,6 @@
 #include <set>
 
 #include "caddie/error.h"
-#include "caddie/ops.h"
 #include "core/base/clock.h"
 #include "core/base/interrupt.h"
 #include "core/base/parameter_match.h"
@@ -350,26 +349,6 @@ std::vector<std::optional<std::size_t>> assign_quantizers(std::span<const Parame
   return assigned;
 }
 
-at::Tensor calibration_tokens(Model& model, const CalibrateSettings& settings, const CalibrationInputs& inputs) {
-  const auto device = model.parameters().at(0).tensor.device();
-  const Random random(inputs.seed, "calibration");
-  switch (settings.source) {
-    case CalibrationSource::self:
-      return self_generated_tokens(model, inputs.vocabulary, settings.sequences, settings.length, settings.temperature,
-                                   random, device);
-    case CalibrationSource::random:
-      return random_tokens(inputs.vocabulary, settings.sequences, settings.length, random, device);
-    case CalibrationSource::train:
-      break;
-  }
-  CADDIE_CHECK(inputs.train_tokens != nullptr, ErrorKind::usage,
-               "calibration from training data was asked for, and there is no training data");
-  const auto tokens = inputs.train_tokens(settings.sequences, settings.length);
-  CADDIE_CHECK(tokens.dim() == 2 && tokens.size(0) == settings.sequences && tokens.size(1) == settings.length,
-               ErrorKind::failed, "the training data gave calibration tokens ", tokens.sizes());
-  return tokens.to(device, at::kLong);
-}
-
 QuantizedModel quantize_model(Model& model, const QuantizeSettings& settings, const QuantizerFactory& factory,
                               const std::function<std::vector<at::Tensor>()>& calibration, QuantizeTimes* times) {
   Driver driver(model, settings, factory);
@@ -399,37 +378,6 @@ QuantizedModel quantize_model(Model& model, const QuantizeSettings& settings, co
     return split_batches(calibration_tokens(model, settings.calibrate, inputs), settings.calibrate.batch);
   };
   return quantize_model(model, settings, factory, batches, times);
-}
-
-QuantizedTensor as_stored(const QuantizedTensor& tensor) {
-  const at::NoGradGuard no_gradients;
-  QuantizedTensor stored = tensor;
-  for (const Part part : kParts) {
-    auto& values = part_of(stored, part);
-    if (!values.defined()) continue;
-    const bool steps = part == Part::steps || part == Part::low_rank_left_steps || part == Part::low_rank_right_steps;
-    // A tensor of its own: views of a stacked result would keep the whole stack alive.
-    const at::Tensor given = values.detach();
-    values = steps ? given.to(at::kCPU, at::kHalf).contiguous() : given.to(at::kCPU).contiguous();
-    if (at::isIntegralType(values.scalar_type(), false) || values.isfinite().all().item<bool>()) continue;
-    CADDIE_CHECK(!steps, ErrorKind::failed, "a row's step does not fit into float16 (largest: ",
-                 given.max().item<float>(), "): the weights are too large to be stored");
-    throw Error(ErrorKind::failed, concat("a value does not fit into ", at::toString(values.scalar_type()),
-                                          " (NaN, or too large)"));
-  }
-  return stored;
-}
-
-QuantizedTensor requantize_rows(const QuantizedTensor& tensor, int bits) {
-  const at::NoGradGuard no_gradients;
-  auto [codes, steps] = ops::quantize_rows(decode(tensor), bits);
-  return {Encoding::row_codes, std::move(codes), std::move(steps), bits, tensor.round_bfloat16, tensor.note};
-}
-
-double quadratic_objective(const at::Tensor& decoded, const at::Tensor& weight, const at::Tensor& hessian) {
-  const at::NoGradGuard no_gradients;
-  const auto error = decoded.to(at::kDouble).sub(weight.to(at::kDouble));
-  return error.matmul(hessian.to(at::kDouble)).mul(error).sum().item<double>();
 }
 
 }  // namespace caddie::artifact
