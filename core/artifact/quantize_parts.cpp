@@ -1,5 +1,5 @@
-// The parts of quantization that checks call too: calibration tokens, how a result is stored, the second rounding, what GPTQ minimises
-// (reference sections 4 and 7). The driver is quantize.cpp.
+// The parts of quantization that checks call too: calibration tokens, how a result is stored, the second rounding, what
+// GPTQ minimises (reference sections 4 and 7). The driver is quantize.cpp.
 #include <ATen/core/grad_mode.h>
 
 #include "caddie/error.h"
