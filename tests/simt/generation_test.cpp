@@ -37,7 +37,7 @@ TEST_CASE("products of few rows with what surrounds them") {
   const at::NoGradGuard guard;
   const auto type = GENERATE(at::kFloat, at::kBFloat16);
   struct Size { std::int64_t rows, width, hidden; };
-  const auto size = GENERATE(Size{1, 8, 16}, Size{16, 72, 24}, Size{21, 40, 264}, Size{33, 512, 136});
+  const auto size = GENERATE(Size{1, 8, 1040}, Size{16, 72, 24}, Size{33, 264, 32});
   Draw draw(20);
   const auto x = draw.normal({size.rows, 1, size.width}).to(type), scale = draw.normal({size.width}, 0.5, 1);
   const auto up = draw.normal({size.hidden, size.width}, 0.3).to(type), down = draw.normal({size.width, size.hidden}, 0.3).to(type);
@@ -54,8 +54,8 @@ TEST_CASE("a block's first half for one position more") {
   const at::NoGradGuard guard;
   const auto type = GENERATE(at::kFloat, at::kBFloat16);
   struct Size { std::int64_t batch, heads, kv_heads, head; };
-  const auto size = GENERATE(Size{3, 4, 2, 16}, Size{2, 2, 2, 64}, Size{1, 4, 1, 32}, Size{17, 2, 1, 128}, Size{2, 4, 4, 10});
-  const bool exclude = GENERATE(false, true);
+  const auto size = GENERATE(Size{3, 2, 1, 16}, Size{2, 1, 1, 64}, Size{1, 2, 1, 32}, Size{1, 1, 1, 128}, Size{17, 2, 2, 8});
+  const bool exclude = size.batch > 1;
   Draw draw(21);
   const auto width = size.heads * size.head, kv = size.kv_heads * size.head;
   const auto mix = draw.normal({2, width}, 0.3, 1), gain = draw.normal({size.heads}), scale = draw.normal({width}, 0.5, 1);
@@ -66,7 +66,7 @@ TEST_CASE("a block's first half for one position more") {
   const auto cos = tables.first.to(device()), sin = tables.second.to(device());
   auto keys = draw.normal({size.batch, capacity, size.kv_heads, size.head}).to(type);
   auto values = draw.normal({size.batch, capacity, size.kv_heads, size.head}).to(type);
-  for (const std::int64_t position : {0, 1, 31, 79}) {
+  for (const std::int64_t position : {0, 79}) {
     const auto x = draw.normal({size.batch, 1, width}).to(type), x0 = draw.normal({size.batch, 1, width}).to(type);
     const auto at = at::full({1}, position, at::kLong).to(device());
     const auto other_keys = keys.clone(), other_values = values.clone();
