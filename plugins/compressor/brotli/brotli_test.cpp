@@ -72,6 +72,38 @@ TEST_CASE("blobs come back, with every stride and at every quality") {
   CHECK(decompress(*make(), make()->compress({}), {}).empty());
 }
 
+TEST_CASE("parts of which each finds something else come back: noise, words of brotli's own dictionary, repetitions") {
+  // A decoder takes a distance beyond the window, or beyond the bytes so far, for a word of the dictionary: parts that
+  // disagreed about either would be read as other bytes, or as damage.
+  static const char* const kWords[] = {"information ", "the ", "of ", "government ", "different ", "development ", "and ",
+                                       "university ", "following ", "in ", "important ", "available "};
+  Random random(5, "words");
+  std::vector<std::byte> noise, words, repeats;
+  while (noise.size() < 30'000) noise.push_back(static_cast<std::byte>(random.below(256)));
+  while (words.size() < 30'000) {
+    for (const char* c = kWords[random.below(std::size(kWords))]; *c != 0; ++c) words.push_back(static_cast<std::byte>(*c));
+    if (random.below(6) == 0) words.push_back(static_cast<std::byte>(random.below(256)));
+  }
+  while (repeats.size() < 30'000) {
+    const std::size_t from = random.below(20'000), length = 20 + random.below(200);
+    repeats.insert(repeats.end(), noise.begin() + static_cast<std::ptrdiff_t>(from),
+                   noise.begin() + static_cast<std::ptrdiff_t>(from + length));
+  }
+  for (const auto& order : {std::vector{&noise, &words, &repeats}, std::vector{&words, &repeats, &noise, &words, &words},
+                            std::vector{&repeats, &words, &noise, &repeats, &words, &noise}}) {
+    std::vector<std::vector<std::byte>> data(1);
+    for (const auto* part : order) data[0].insert(data[0].end(), part->begin(), part->end());
+    const auto blobs = as_blobs(data);
+    for (const int quality : {5, 11})
+      for (const int part : {9'000, 31'000})
+        for (const int window : {12, 22}) {
+          INFO(order.size() << " pieces, quality " << quality << ", part " << part << ", window " << window);
+          const auto compressor = make({{"quality", quality}, {"part", part}, {"window", window}, {"shuffle", 1}});
+          CHECK((decompress(*compressor, compressor->compress(blobs), blobs) == data));
+        }
+  }
+}
+
 TEST_CASE("the payload is a standard brotli stream of the shuffled blobs") {
   if (std::system("command -v brotli > /dev/null 2>&1") != 0) {
     SKIP_TEST("the program `brotli` is not installed");

@@ -52,4 +52,4 @@ class Brotli final : public Compressor {
 
 }  // namespace
 
-CADDIE_PLUGIN("1.0", compressor_component<Brotli>("brotli", "Brotli, one standard stream, byte-shuffled", 2, kOptions))
+CADDIE_PLUGIN("1.0", compressor_component<Brotli>("brotli", "Brotli, one standard stream, byte-shuffled", 3, kOptions))

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <exception>
@@ -38,19 +39,35 @@ void drain(BrotliEncoderState* encoder, std::vector<std::byte>& out) {
   }
 }
 
+// Where a part lies in the stream.
+struct Place {
+  std::size_t offset;  // bytes of the stream before it
+  bool is_last;
+};
+
+// How one part is compressed. `block`: the stream ends a block of its own at multiples of it (of kPiece); 0: where the
+// encoder likes.
+struct Attempt {
+  int quality;
+  std::size_t block = 0;
+};
+
 // A part of a stream. A part that is not the first has no header and refers to nothing before it; one that is not the last
-// ends at a whole byte. Parts side by side are one stream (BROTLI_PARAM_STREAM_OFFSET).
-std::vector<std::byte> compress_part(std::span<const std::byte> data, const Settings& settings, bool is_first,
-                                     bool is_last, const std::function<bool()>& cancelled) {
+// ends at a whole byte. Parts side by side are one stream if all have one window, which the first declares, and each knows
+// its offset: the decoder takes a distance beyond the window, or beyond the bytes so far, for a word of its dictionary.
+std::vector<std::byte> compress_part(std::span<const std::byte> data, Attempt attempt, int window, Place place,
+                                     const std::function<bool()>& cancelled) {
   const std::unique_ptr<BrotliEncoderState, void (*)(BrotliEncoderState*)> encoder(
       BrotliEncoderCreateInstance(nullptr, nullptr, nullptr), BrotliEncoderDestroyInstance);
   CADDIE_CHECK(encoder != nullptr, ErrorKind::failed, "brotli's encoder could not be made (out of memory?)");
-  BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_QUALITY, static_cast<std::uint32_t>(settings.quality));
-  BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_LGWIN, static_cast<std::uint32_t>(settings.window));
+  BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_QUALITY, static_cast<std::uint32_t>(attempt.quality));
+  BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_LGWIN, static_cast<std::uint32_t>(window));
   // The hint lets the encoder choose its block size at the start, as the one-shot function does.
   BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_SIZE_HINT,
                             static_cast<std::uint32_t>(std::min<std::size_t>(data.size(), std::size_t{1} << 30)));
-  if (!is_first) BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_STREAM_OFFSET, 1u << 28);
+  if (place.offset > 0)  // from the largest window on, all offsets are alike
+    BrotliEncoderSetParameter(encoder.get(), BROTLI_PARAM_STREAM_OFFSET,
+                              static_cast<std::uint32_t>(std::min<std::size_t>(place.offset, std::size_t{1} << 28)));
   std::vector<std::byte> out;
   std::size_t position = 0;
   for (bool finished = false; !finished;) {
@@ -61,16 +78,18 @@ std::vector<std::byte> compress_part(std::span<const std::byte> data, const Sett
     std::size_t left = piece, room = 0;
     // With a room of 0 the encoder keeps its output inside until it is taken.
     while (true) {
-      const auto operation = !last     ? BROTLI_OPERATION_PROCESS
-                             : is_last ? BROTLI_OPERATION_FINISH
-                                       : BROTLI_OPERATION_FLUSH;
+      const bool ends = last || (attempt.block > 0 && (position + piece) % attempt.block == 0);
+      const auto operation = !ends                    ? BROTLI_OPERATION_PROCESS
+                             : last && place.is_last ? BROTLI_OPERATION_FINISH
+                                                     : BROTLI_OPERATION_FLUSH;
       const bool all_in = left == 0;
       CADDIE_CHECK(BrotliEncoderCompressStream(encoder.get(), operation, &left, &next, &room, nullptr, nullptr),
                    ErrorKind::failed, "brotli's encoder failed at byte ", position);
       drain(encoder.get(), out);
       // A part that is not the first begins with a flush of its own: the call that takes its last bytes may be busy with
       // that one, so that a flush counts only when it began with all bytes in.
-      const bool done = !last || (is_last ? BrotliEncoderIsFinished(encoder.get()) != 0 : all_in);
+      const bool done = operation == BROTLI_OPERATION_PROCESS ||
+                        (operation == BROTLI_OPERATION_FINISH ? BrotliEncoderIsFinished(encoder.get()) != 0 : all_in);
       if (left == 0 && !BrotliEncoderHasMoreOutput(encoder.get()) && done) break;
     }
     position += piece;
@@ -94,23 +113,22 @@ double bytewise_cost(std::span<const std::byte> data) {
 }
 
 // Codes of weights hardly repeat. There quality 11 finds nothing that 10 does not, and how good a stream is depends on what
-// the greedy block splitter happens to find: once in a while a part is 1 or 2 % larger than it need be. Windows of 2^18 and
-// 2^17 bytes, with which the encoder makes shorter blocks, are two draws in less time than one at 11 takes; the smaller is
-// kept. Where repetitions show, the second is quality 11 in the window that was asked for. The sum above decides on the
-// writing machine only: no decoder knows of it.
-std::vector<std::byte> compress_best(std::span<const std::byte> data, const Settings& settings, bool is_first,
-                                     bool is_last, const std::function<bool()>& cancelled) {
-  if (settings.quality < 11) return compress_part(data, settings, is_first, is_last, cancelled);
-  auto best = compress_part(data, {10, std::min(settings.window, 18)}, is_first, is_last, cancelled);
+// the greedy block splitter happens to find: once in a while a part is 1 or 2 % larger than it need be. One block and blocks
+// of 256 KiB are two draws in less time than one at 11 takes; the smaller is kept. Where repetitions show, the second is
+// quality 11. The sum above decides on the writing machine only: no decoder knows of it.
+std::vector<std::byte> compress_best(std::span<const std::byte> data, int quality, int window, Place place,
+                                     const std::function<bool()>& cancelled) {
+  if (quality < 11) return compress_part(data, {quality}, window, place, cancelled);
+  auto best = compress_part(data, {10}, window, place, cancelled);
   const bool repeats = static_cast<double>(best.size()) < kRepeats * bytewise_cost(data);
-  const Settings second = repeats ? settings : Settings{10, std::min(settings.window, 17)};
-  auto other = compress_part(data, second, is_first, is_last, cancelled);
+  auto other = compress_part(data, repeats ? Attempt{11} : Attempt{10, kPiece}, window, place, cancelled);
   return other.size() < best.size() ? other : best;
 }
 
 // A stream that is made of `count` parts of nearly equal size.
 struct Plan {
   std::size_t count;
+  int window = 0;  // log2, of every part
   std::vector<std::vector<std::byte>> parts;
   explicit Plan(std::size_t count) : count(count), parts(count) {}
   std::size_t bytes() const {
@@ -129,7 +147,12 @@ std::vector<std::byte> compress_stream(std::span<const std::byte> data, const Se
   // How well an encoder that decides greedily does is partly luck: of a small payload, the better of both is kept. The
   // whole is the longest task and comes first.
   if (wanted < kSurelyGood) plans.emplace_back(1);
-  if (wanted > 1) plans.emplace_back(wanted);
+  if (wanted > 1) {
+    plans.emplace_back(wanted);
+    // No distance is longer than a part.
+    const auto longest = std::bit_width(data.size() / wanted);
+    plans.back().window = std::clamp(static_cast<int>(longest), 10, settings.window);
+  }
   struct Task {
     Plan* plan;
     std::size_t part;
@@ -145,9 +168,9 @@ std::vector<std::byte> compress_stream(std::span<const std::byte> data, const Se
       try {
         const std::size_t begin = data.size() * i / plan->count, end = data.size() * (i + 1) / plan->count;
         const auto own = data.subspan(begin, end - begin);
-        const bool is_first = i == 0, is_last = i + 1 == plan->count;
-        plan->parts[i] = plan->count == 1 ? compress_part(own, settings, is_first, is_last, cancelled)
-                                          : compress_best(own, settings, is_first, is_last, cancelled);
+        const Place place{begin, i + 1 == plan->count};
+        plan->parts[i] = plan->count == 1 ? compress_part(own, {settings.quality}, settings.window, place, cancelled)
+                                          : compress_best(own, settings.quality, plan->window, place, cancelled);
       } catch (...) {
         tasks[t].error = std::current_exception();
       }
