@@ -1,12 +1,16 @@
 #include "registry/report/figures.h"
 
 #include <cctype>
+#include <cstdlib>
 #include <map>
 
 #include "registry/report/style.h"
 
 namespace caddie::registry::report {
 namespace {
+
+// Room beside a drawing: on a page its outermost labels may reach over its edge, in a file they would be cut.
+constexpr int kLeft = 24, kRight = 12;
 
 // What stands between `before` and the next quote, from `at` on.
 std::string attribute(const std::string& page, std::size_t at, const std::string& before) {
@@ -38,13 +42,15 @@ std::vector<Figure> figures_of(const std::string& page) {
     const std::string box = attribute(page, at, "viewBox=\"0 0 "), title = attribute(page, at, "aria-label=\"");
     std::string name = file_name(title);
     if (const int before = seen[name]++; before > 0) name += "_" + std::to_string(before + 1);
-    const std::string size = "width=\"" + box.substr(0, box.find(' ')) + "\" height=\"" + box.substr(box.find(' ') + 1);
-    figures.push_back({std::move(name),
-                       "<svg xmlns=\"http://www.w3.org/2000/svg\" " + size + "\" viewBox=\"0 0 " + box +
-                           "\" role=\"img\" aria-label=\"" + title + "\">\n<style>" + kStyle +
-                           "svg{font-family:system-ui,\"Segoe UI\",Roboto,\"DejaVu Sans\",sans-serif}</style>\n"
-                           "<rect width=\"100%\" height=\"100%\" fill=\"var(--page)\"/>" +
-                           page.substr(inside, end - inside) + "</svg>\n"});
+    const std::string width = std::to_string(std::atoi(box.c_str()) + kLeft + kRight), left = std::to_string(-kLeft);
+    const std::string height = box.substr(box.find(' ') + 1);
+    std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + width + "\" height=\"" + height +
+                      "\" viewBox=\"" + left + " 0 " + width + " " + height + "\" role=\"img\" aria-label=\"" + title +
+                      "\">\n<style>" + kStyle +
+                      "svg{font-family:system-ui,\"Segoe UI\",Roboto,\"DejaVu Sans\",sans-serif}</style>\n" +
+                      "<rect x=\"" + left + "\" width=\"100%\" height=\"100%\" fill=\"var(--page)\"/>" +
+                      page.substr(inside, end - inside) + "</svg>\n";
+    figures.push_back({std::move(name), std::move(svg)});
   }
   return figures;
 }

@@ -46,7 +46,7 @@ figure{margin:10px 0;max-width:660px}
 figcaption{font-size:.88rem}
 details{margin:10px 0}
 summary{cursor:pointer;font-weight:600;padding:3px 0;overflow-wrap:anywhere}
-svg{display:block;width:100%;height:auto;font-family:inherit}
+svg{display:block;overflow:visible;width:100%;height:auto;font-family:inherit}
 svg text{fill:var(--ink);font-size:13px}
 svg .tick,svg .axis{fill:var(--soft)}
 svg .name{font-weight:600;fill:var(--c)}

@@ -178,7 +178,7 @@ TEST_CASE("every drawing of a page is a file of its own") {
   REQUIRE(figures.size() == 2);
   CHECK(figures[0].name == "bits_per_byte_by_bytes");
   CHECK(figures[1].name == "bits_per_byte_by_bytes_2");
-  CHECK(figures[0].svg.find("width=\"560\" height=\"330\" viewBox=\"0 0 560 330\"") != std::string::npos);
+  CHECK(figures[0].svg.find("width=\"596\" height=\"330\" viewBox=\"-24 0 596 330\"") != std::string::npos);
   CHECK(figures[0].svg.find("<path class=\"grid\" d=\"M1 2\"/></svg>") != std::string::npos);
   CHECK(fault_of(figures[0].svg).empty());
   CHECK(figures_of("<p>no drawing</p>").empty());
