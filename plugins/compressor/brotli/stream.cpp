@@ -5,16 +5,14 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <exception>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "caddie/error.h"
+#include "caddie/parallel.h"
 
 namespace brotli_plugin {
 namespace {
@@ -156,34 +154,18 @@ std::vector<std::byte> compress_stream(std::span<const std::byte> data, const Se
   struct Task {
     Plan* plan;
     std::size_t part;
-    std::exception_ptr error;
   };
   std::vector<Task> tasks;
   for (Plan& plan : plans)
-    for (std::size_t i = 0; i < plan.count; ++i) tasks.push_back({&plan, i, nullptr});
-  std::atomic<std::size_t> next{0};
-  const auto work = [&] {
-    for (std::size_t t = next++; t < tasks.size(); t = next++) {
-      const auto& [plan, i, error] = tasks[t];
-      try {
-        const std::size_t begin = data.size() * i / plan->count, end = data.size() * (i + 1) / plan->count;
-        const auto own = data.subspan(begin, end - begin);
-        const Place place{begin, i + 1 == plan->count};
-        plan->parts[i] = plan->count == 1 ? compress_part(own, {settings.quality}, settings.window, place, cancelled)
-                                          : compress_best(own, settings.quality, plan->window, place, cancelled);
-      } catch (...) {
-        tasks[t].error = std::current_exception();
-      }
-    }
-  };
-  {
-    std::vector<std::jthread> others;
-    for (std::size_t i = 1; i < std::min(tasks.size(), static_cast<std::size_t>(std::max(threads, 1))); ++i)
-      others.emplace_back(work);
-    work();
-  }
-  for (const Task& task : tasks)
-    if (task.error) std::rethrow_exception(task.error);
+    for (std::size_t i = 0; i < plan.count; ++i) tasks.push_back({&plan, i});
+  caddie::in_parallel(tasks.size(), threads, [&](std::size_t t) {
+    const auto& [plan, i] = tasks[t];
+    const std::size_t begin = data.size() * i / plan->count, end = data.size() * (i + 1) / plan->count;
+    const auto own = data.subspan(begin, end - begin);
+    const Place place{begin, i + 1 == plan->count};
+    plan->parts[i] = plan->count == 1 ? compress_part(own, {settings.quality}, settings.window, place, cancelled)
+                                      : compress_best(own, settings.quality, plan->window, place, cancelled);
+  });
   const Plan& best = *std::min_element(plans.begin(), plans.end(),
                                        [](const Plan& a, const Plan& b) { return a.bytes() < b.bytes(); });
   std::vector<std::byte> stream;

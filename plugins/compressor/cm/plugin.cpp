@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "caddie/error.h"
+#include "caddie/parallel.h"
 #include "segments.h"
 
 namespace {
@@ -29,7 +30,7 @@ class ContextMixing final : public Compressor {
   std::vector<std::byte> compress(std::span<const Blob> blobs) override {
     const auto segments = cm::make_segments(shapes_of(blobs), segment_bytes_);
     std::vector<std::vector<std::byte>> parts(segments.size());
-    cm::in_parallel(segments.size(), threads(), [&](std::size_t i) {
+    in_parallel(segments.size(), threads(), [&](std::size_t i) {
       if (services_ && services_->cancelled()) throw Error(ErrorKind::interrupted, "compression was stopped");
       parts[i] = cm::encode(segments[i], blobs);
     });
@@ -63,7 +64,7 @@ class ContextMixing final : public Compressor {
       rest = rest.subspan(size);
     }
     parts.push_back(rest);
-    cm::in_parallel(segments.size(), threads(),
+    in_parallel(segments.size(), threads(),
                     [&](std::size_t i) { cm::decode(segments[i], parts[i], shapes, outputs); });
   }
 

@@ -1,10 +1,7 @@
 #include "segments.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <memory>
-#include <thread>
 
 #include "bytes_model.h"
 #include "caddie/error.h"
@@ -78,27 +75,6 @@ void decode(const Segment& segment, std::span<const std::byte> bytes, std::span<
                  shapes.size());
   }
   CADDIE_CHECK(decoder.whole(), ErrorKind::data, "the coded stream holds more than the header declares");
-}
-
-void in_parallel(std::size_t count, int threads, const std::function<void(std::size_t)>& task) {
-  std::vector<std::exception_ptr> errors(count);
-  std::atomic<std::size_t> next{0};
-  const auto work = [&] {
-    for (std::size_t i = next++; i < count; i = next++) {
-      try {
-        task(i);
-      } catch (...) {
-        errors[i] = std::current_exception();
-      }
-    }
-  };
-  const auto wanted = std::min<std::size_t>(count, static_cast<std::size_t>(std::max(threads, 1)));
-  std::vector<std::jthread> others;
-  for (std::size_t i = 1; i < wanted; ++i) others.emplace_back(work);
-  work();
-  others.clear();
-  for (const auto& error : errors)
-    if (error) std::rethrow_exception(error);
 }
 
 }  // namespace cm

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -22,8 +21,5 @@ std::vector<std::byte> encode(const Segment& segment, std::span<const caddie::Bl
 // Throws caddie::Error(data) unless the bytes are exactly what was coded.
 void decode(const Segment& segment, std::span<const std::byte> bytes, std::span<const caddie::BlobShape> shapes,
             std::span<const std::span<std::byte>> outputs);
-
-// Calls task(0) ... task(count - 1) on at most `threads` threads and throws what the first failing one (by number) threw.
-void in_parallel(std::size_t count, int threads, const std::function<void(std::size_t)>& task);
 
 }  // namespace cm

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "caddie/error.h"
+#include "caddie/parallel.h"
 #include "segments.h"
 
 namespace {
@@ -32,7 +33,7 @@ class Rans final : public Compressor {
     const std::size_t places = layout.places.size(), segments = layout.segments.size();
     std::vector<rans::Measured> pieces(places);
     std::vector<std::unique_ptr<rans::ModelCounts>> counts(segments);
-    rans::in_parallel(segments, threads(), [&](std::size_t s) {
+    in_parallel(segments, threads(), [&](std::size_t s) {
       stop_if_cancelled();
       counts[s] = std::make_unique<rans::ModelCounts>();
       const rans::Segment& segment = layout.segments[s];
@@ -50,7 +51,7 @@ class Rans final : public Compressor {
     const rans::Model model = rans::fit(*total);
 
     std::vector<std::vector<std::byte>> parts(segments + layout.others.size());
-    rans::in_parallel(parts.size(), threads(), [&](std::size_t s) {
+    in_parallel(parts.size(), threads(), [&](std::size_t s) {
       stop_if_cancelled();
       if (s < segments) {
         const rans::Segment& segment = layout.segments[s];
@@ -111,7 +112,7 @@ class Rans final : public Compressor {
     }
     CADDIE_CHECK(coded.empty(), ErrorKind::data, coded.size(), " bytes follow the last segment");
     const auto decoder = rans::fastest_decoder();
-    rans::in_parallel(count, threads(), [&](std::size_t s) {
+    in_parallel(count, threads(), [&](std::size_t s) {
       if (s < segments) {
         const rans::Segment& own = layout.segments[s];
         rans::decode(parts[s], std::span(pieces).subspan(own.first_place, own.places),

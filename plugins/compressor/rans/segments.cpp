@@ -1,9 +1,6 @@
 #include "segments.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <thread>
 
 #include "caddie/error.h"
 
@@ -136,28 +133,6 @@ void decode(std::span<const std::byte> bytes, std::span<const Piece> pieces, std
   CADDIE_CHECK(stream.next == stream.end, ErrorKind::data, "a coded segment holds more than the header declares");
   for (const std::uint32_t state : stream.states)
     CADDIE_CHECK(state == kStateLow, ErrorKind::data, "a coded segment is damaged: it does not end where it began");
-}
-
-void in_parallel(std::size_t count, int threads, const std::function<void(std::size_t)>& task) {
-  std::vector<std::exception_ptr> errors(count);
-  std::atomic<std::size_t> next{0};
-  const auto work = [&] {
-    for (std::size_t i = next++; i < count; i = next++) {
-      try {
-        task(i);
-      } catch (...) {
-        errors[i] = std::current_exception();
-      }
-    }
-  };
-  {
-    std::vector<std::jthread> others;
-    for (std::size_t i = 1; i < std::min(count, static_cast<std::size_t>(std::max(threads, 1))); ++i)
-      others.emplace_back(work);
-    work();
-  }
-  for (const auto& error : errors)
-    if (error) std::rethrow_exception(error);
 }
 
 }  // namespace rans

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -51,8 +50,5 @@ void decode(std::span<const std::byte> bytes, std::span<const Piece> pieces, std
 // is no shorter.
 std::vector<std::byte> encode_planes(std::span<const std::byte> numbers, int width);
 void decode_planes(std::span<const std::byte> bytes, std::span<std::byte> numbers, int width);
-
-// Calls task(0) ... task(count - 1) on at most `threads` threads and throws what the first failing one (by number) threw.
-void in_parallel(std::size_t count, int threads, const std::function<void(std::size_t)>& task);
 
 }  // namespace rans
