@@ -157,6 +157,12 @@ Json plan(const Session& session, const fs::path& cache, const Walk::Steps& step
   const bool memory_fits = session.device().is_cuda() || memory <= total_memory_bytes();
   result["parameters"] = elements;
   result["fits"] = bytes_fit && memory_fits;
+  if (!bytes_fit)
+    result["notes"].push_back(concat("the artifact and the source, about ", bytes + code_bytes().value_or(0),
+                                     " bytes, are over budgets.artifact_bytes=", cap.get<std::int64_t>()));
+  if (!memory_fits)
+    result["notes"].push_back(concat("training takes about ", memory / 1000000, " MB, this machine has ",
+                                     total_memory_bytes() / 1000000, "; more train.micro_batches take less"));
   result["predicted"] = {{"memory_bytes", memory}, {"seconds", seconds},
                          {"step_seconds", step_tokens * token_seconds}};
   if (has_artifact) {

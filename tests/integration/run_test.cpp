@@ -87,6 +87,9 @@ TEST_CASE("plan says what would be computed, and writes nothing") {
   CHECK(cold.at("stages").at(1).at("key").is_null());
   CHECK_FALSE(fs::exists(place.cache()));
   CHECK_FALSE(fs::exists(place.runs()));
+  const Json narrow = result_of(place.caddie({"plan", kTiny, "budgets.artifact_bytes=1000"}));
+  CHECK(narrow.at("fits") == false);
+  CHECK(narrow.at("notes").dump().find("over budgets.artifact_bytes=1000") != std::string::npos);
 
   const Json result = result_of(place.run());
   // The next prediction is what this training reached.
