@@ -2,12 +2,15 @@
 
 #include <sqlite3.h>
 
+#include <chrono>
+#include <thread>
+
 #include "caddie/error.h"
 
 namespace caddie::registry {
 namespace {
 
-constexpr int kBusyMilliseconds = 20000;
+constexpr int kBusyMilliseconds = 20000, kPauseMilliseconds = 5;
 
 [[noreturn]] void fail(sqlite3* connection, int code) {
   throw SqlError{code, connection ? sqlite3_errmsg(connection) : sqlite3_errstr(code)};
@@ -31,6 +34,16 @@ Database::~Database() { sqlite3_close(handle_); }
 void Database::run(const std::string& sql) {
   const int code = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) fail(handle_, code);
+}
+
+void Database::use_write_ahead_log() {
+  // SQLite does not wait here: two who read the file and both want it alone would wait for each other for ever.
+  for (int waited = 0;; waited += kPauseMilliseconds) {
+    const int code = sqlite3_exec(handle_, "PRAGMA journal_mode = WAL", nullptr, nullptr, nullptr);
+    if (code == SQLITE_OK) return;
+    if ((code & 0xff) != SQLITE_BUSY || waited >= kBusyMilliseconds) fail(handle_, code);
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPauseMilliseconds));
+  }
 }
 
 std::int64_t Database::number(const std::string& sql) {

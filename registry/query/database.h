@@ -23,6 +23,8 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
   void run(const std::string& sql);
+  // Readers and one writer do not wait for each other. Waits until others let it switch.
+  void use_write_ahead_log();
   std::int64_t number(const std::string& sql);  // first column of the first row; 0 without rows
   sqlite3* handle() const { return handle_; }
   // What a caught failure of this file means.

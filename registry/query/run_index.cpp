@@ -176,7 +176,8 @@ void RunIndex::open() {
   std::error_code code;
   const bool there = fs::is_directory(runs_, code);
   database_ = std::make_unique<Database>(there ? runs_ / "runs.sqlite" : fs::path());
-  database_->run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");  // a lost index is made again
+  database_->use_write_ahead_log();
+  database_->run("PRAGMA synchronous = NORMAL");  // a lost index is made again
   if (database_->number("PRAGMA user_version") == kSchemaVersion) return;
   Transaction transaction(*database_);
   if (database_->number("PRAGMA user_version") == kSchemaVersion) return;  // another process was faster

@@ -233,6 +233,39 @@ TEST_CASE("several processes index the same folders at once") {
   CHECK(list_runs(index, {"val_bpb or status=failed", {}, 0, {}}).rows.size() == 102);
 }
 
+TEST_CASE("several processes make the index at the same moment") {
+  for (int round = 0; round < 12; ++round) {
+    const Scratch scratch;
+    make_run(scratch.path(), numbered(1));
+    int gate[2];
+    REQUIRE(::pipe(gate) == 0);
+    std::vector<pid_t> children;
+    for (int child = 0; child < 6; ++child) {
+      const pid_t pid = ::fork();
+      if (pid == 0) {
+        char byte = 0;
+        ::close(gate[1]);
+        int code = ::read(gate[0], &byte, 1) == 0 ? 0 : 3;  // until the parent closes its end
+        try {
+          if (RunIndex(scratch.path()).rows().size() != 1) code = 1;
+        } catch (const std::exception& error) {
+          std::fprintf(stderr, "child %d: %s\n", child, error.what());
+          code = 2;
+        }
+        ::_exit(code);
+      }
+      children.push_back(pid);
+    }
+    ::close(gate[0]);
+    ::close(gate[1]);
+    for (const pid_t pid : children) {
+      int status = 0;
+      ::waitpid(pid, &status, 0);
+      CHECK(status == 0);
+    }
+  }
+}
+
 TEST_CASE("removed runs lie in the bin until they are purged or restored") {
   const Scratch scratch;
   const std::string a = make_run(scratch.path(), {.name = "a"}).filename();
