@@ -26,7 +26,7 @@ Bench::Bench(const Options& options, const std::shared_ptr<const Catalogue>& cat
   try {
     const fs::path file = folder_ / (options.shape + ".yaml");
     write_atomic(file, shape_manifest(options.shape));
-    session_ = std::make_unique<pipeline::Session>(load_manifest(file, options.overrides, *catalogue), catalogue);
+    session_ = std::make_unique<pipeline::Session>(load_manifest(file, options.overrides, *catalogue), catalogue, options.ranks);
   } catch (...) {
     fs::remove_all(folder_);
     throw;
@@ -96,16 +96,16 @@ void Bench::add_memory(Json& result) const { result["peak_memory_bytes"] = peak_
 
 const std::vector<Part>& parts() {
   static const std::vector<Part> list = {
-      {"train", "steps of the trainer that `run` uses: fake quantization, Muon, averages, loader", train},
-      {"eval", "flat scores", eval_flat},
-      {"sliding", "scores of overlapping windows, stride 64", sliding},
-      {"ttt", "one chunk of score-first test-time training: its score, and its epochs", ttt},
-      {"generate", "self-generated calibration tokens, with the key/value cache and without", generate},
-      {"gptq", "Hessians and GPTQ of all matrices", gptq},
-      {"compress", "the artifact: brotli on one thread and on all, reading and decoding", compress},
-      {"load", "the loader alone", load},
-      {"first-step", "from the start of a new process to the end of its first training step", first_step},
-      {"ops", "each operation, forward and backward, against its oracle", ops},
+      {"train", "steps of the trainer that `run` uses: fake quantization, Muon, averages, loader; with --ranks or --gpus also what communication costs", true, train},
+      {"eval", "flat scores", false, eval_flat},
+      {"sliding", "scores of overlapping windows, stride 64", false, sliding},
+      {"ttt", "one chunk of score-first test-time training: its score, and its epochs", false, ttt},
+      {"generate", "self-generated calibration tokens, with the key/value cache and without", false, generate},
+      {"gptq", "Hessians and GPTQ of all matrices", false, gptq},
+      {"compress", "the artifact: brotli on one thread and on all, reading and decoding", false, compress},
+      {"load", "the loader alone", false, load},
+      {"first-step", "from the start of a new process to the end of its first training step", false, first_step},
+      {"ops", "each operation, forward and backward, against its oracle", false, ops},
   };
   return list;
 }

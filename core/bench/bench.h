@@ -20,6 +20,7 @@ struct Options {
   std::string shape = "quick";
   std::int64_t steps = 0;             // or repeats of whatever is measured; 0: the part's own number
   std::vector<std::string> overrides;  // of the shape's manifest
+  pipeline::SessionRanks ranks = {};   // that share the work, for the parts that can
 };
 
 // What a part needs: the shape's manifest resolved, a folder that goes away, and made-up tokens.
@@ -57,6 +58,7 @@ class CADDIE_API Bench {
 struct Part {
   const char* name;
   const char* doc;
+  bool shared;  // several ranks can share it
   Json (*run)(Bench& bench);
 };
 CADDIE_API const std::vector<Part>& parts();

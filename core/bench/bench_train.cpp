@@ -1,4 +1,5 @@
 // The trainer of `run`, step by step; the loader; and what a new process needs before its first step is done.
+#include <ATen/ops/zeros.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -10,10 +11,11 @@
 
 #include "caddie/error.h"
 #include "core/base/clock.h"
+#include "core/base/environment.h"
 #include "core/base/files.h"
 #include "core/bench/bench.h"
 #include "core/bench/measure.h"
-#include "core/comm/solo.h"
+#include "core/bench/muted_communicator.h"
 #include "core/data/loader.h"
 #include "core/train/train.h"
 
@@ -31,7 +33,60 @@ data::LoaderSettings loader_settings(const Bench& bench, const train::TrainSetti
   loader.micro_batches = settings.micro_batches;
   loader.vocabulary = bench.vocabulary();
   loader.device = bench.session().device();
+  loader.rank = bench.session().rank();
+  loader.world = bench.session().world();
   return loader;
+}
+
+// Which steps are counted, and as what. With several ranks blocks of steps with communication and blocks without take turns;
+// between two blocks all ranks wait for each other, and the first step after that is not counted.
+class Steps {
+ public:
+  Steps(std::int64_t wanted, MutedCommunicator& ranks, at::Device device)
+      : wanted_(wanted), several_(ranks.size() > 1), block_(std::min<std::int64_t>(wanted, 5)), ranks_(ranks), device_(device) {}
+
+  std::int64_t total() const { return kWarm + (several_ ? 2 * ((wanted_ + block_ - 1) / block_) * (block_ + 1) : wanted_); }
+
+  void done(std::int64_t step, double seconds) {  // from 1
+    if (step <= kWarm) return;
+    const std::int64_t place = several_ ? (step - kWarm - 1) % (block_ + 1) : 1;
+    if (place > 0) (ranks_.muted() ? alone_ : together_).push_back(seconds);
+    if (!several_ || place < block_) return;
+    const bool was_muted = ranks_.muted();
+    synchronize(device_);
+    ranks_.mute(false);
+    ranks_.barrier();
+    ranks_.mute(!was_muted);
+  }
+
+  const std::vector<double>& together() const { return together_; }
+  const std::vector<double>& alone() const { return alone_; }
+
+ private:
+  std::int64_t wanted_;
+  bool several_;
+  std::int64_t block_;
+  MutedCommunicator& ranks_;
+  at::Device device_;
+  std::vector<double> together_, alone_;
+};
+
+// What communication costs beyond what runs behind a rank's own work, waits for slower ranks included: the step as it is
+// less the mean over ranks of the median step without communication.
+void add_ranks(Json& result, Communicator& ranks, const Steps& steps, const at::Device& device) {
+  add_spread(result, "own_work_ms", steps.alone(), 1000);
+  at::Tensor rows = at::zeros({ranks.size(), 2}, at::kDouble);
+  at::Tensor own = rows.select(0, ranks.rank());
+  own[0].fill_(spread(steps.alone()).median);
+  own[1].fill_(static_cast<double>(peak_memory_bytes(device)));
+  ranks.all_gather(rows);
+  const double step = spread(steps.together()).median, alone = rows.select(1, 0).mean().item<double>();
+  result["ranks"] = ranks.size();
+  result["communication_not_hidden_ms"] = 1000 * (step - alone);
+  result["communication_not_hidden_share"] = (step - alone) / step;
+  result["peak_memory_bytes"] = static_cast<std::int64_t>(rows.select(1, 1).max().item<double>());  // of a rank
+  result["own_work_ms_of_ranks"] = Json::array();
+  for (int rank = 0; rank < ranks.size(); ++rank) result["own_work_ms_of_ranks"].push_back(1000 * rows[rank][0].item<double>());
 }
 
 }  // namespace
@@ -39,8 +94,9 @@ data::LoaderSettings loader_settings(const Bench& bench, const train::TrainSetti
 Json train(Bench& bench) {
   const pipeline::Session& session = bench.session();
   Json manifest = session.resolved();
-  const std::int64_t steps = bench.repeats(10);
-  manifest["train"]["stop"]["steps"] = steps + kWarm;
+  MutedCommunicator ranks(session.communicator());
+  Steps steps(bench.repeats(10), ranks, session.device());
+  manifest["train"]["stop"]["steps"] = steps.total();
   manifest["train"]["schedule"]["shape"] = "constant";
   const auto settings = train::TrainSettings::from_json(manifest);
 
@@ -48,32 +104,32 @@ Json train(Bench& bench) {
   Random random(session.seed(), "initial weights");
   model->initialize(random);
   data::Loader loader(loader_settings(bench, settings));
-  SoloCommunicator solo;
   const Json& entries = session.section("optimizers");
-  double first = 0;
-  std::vector<double> seconds;
-  train::TrainJob job{*model, loader, solo, session.services(),
+  double first = 0, loss = 0;
+  train::TrainJob job{*model, loader, ranks, session.services(),
                       [&](std::size_t entry, const OptimizerContext& context) {
                         return session.catalogue().create_optimizer(entries.at(entry), context);
                       },
                       {}, "bench",
                       [&](const train::StepMetrics& m) {
                         if (m.step == 1) synchronize(session.device()), first = seconds_since_process_start();
-                        if (m.step > kWarm) seconds.push_back(static_cast<double>(settings.tokens_per_step) / m.tokens_per_second);
+                        if (steps.alone().empty() && !ranks.muted()) loss = m.train_loss;  // muted steps lead nowhere
+                        steps.done(m.step, static_cast<double>(settings.tokens_per_step) / m.tokens_per_second);
                       },
                       {}, {}};
-  const train::TrainResult done = train::train(settings, job);
+  train::train(settings, job);
 
   Json result = bench.head("train");
-  add_spread(result, "step_ms", seconds, 1000);
-  const double step = spread(seconds).median;
+  add_spread(result, "step_ms", steps.together(), 1000);
+  const double step = spread(steps.together()).median;
   result["tokens_per_step"] = settings.tokens_per_step;
   result["tokens_per_second"] = static_cast<double>(settings.tokens_per_step) / step;
   result["flops_per_second"] = model->training_flops_per_token() * static_cast<double>(settings.tokens_per_step) / step;
   result["first_step_seconds"] = first;
-  result["train_loss"] = done.train_loss;
+  result["train_loss"] = loss;
   result["path"] = model->path();
   bench.add_memory(result);
+  if (ranks.size() > 1) add_ranks(result, session.communicator(), steps, session.device());
   return result;
 }
 

@@ -11,8 +11,10 @@
 
 namespace caddie {
 
-// Collective. Null if this build has no NCCL. Sets NCCL_NVLS_ENABLE=0 unless it is set: NVLink multicast hangs or fails on
-// hosts that lend out single GPUs, and gains nothing at these sizes.
+// Collective. Null if this build has no NCCL. Connects the GPUs and adds over them once, so that no step pays for it; throws
+// Error if they do not reach each other. Tensors of the host's memory go from host to host (store.h), and so does barrier().
+// The environment is that of nccl_environment.h: without NVLink multicast, and no watchdog but the group's: once the group has
+// failed, kernels that wait for a rank that is gone are ended, and the host's next check throws what the group knows.
 CADDIE_API std::unique_ptr<Communicator> make_nccl_communicator(Group& group, at::Device device);
 CADDIE_API bool nccl_available();
 

@@ -19,6 +19,7 @@
 
 #include "core/base/interrupt.h"
 #include "core/comm/group.h"
+#include "core/comm/nccl_environment.h"
 
 extern char** environ;
 
@@ -49,6 +50,8 @@ std::vector<std::string> environment_of(int rank, int size, int port) {
     variables[text.substr(0, text.find('='))] = text.substr(std::min(text.find('='), text.size() - 1) + 1);
   }
   variables.emplace("OMP_NUM_THREADS", std::to_string(threads_per_rank(size)));  // unless it is set
+  for (const NcclVariable& variable : kNcclEnvironment)
+    if (variable.always) variables[variable.name] = variable.value;
   variables["RANK"] = variables["LOCAL_RANK"] = std::to_string(rank);
   variables["WORLD_SIZE"] = variables["LOCAL_WORLD_SIZE"] = std::to_string(size);
   variables["MASTER_ADDR"] = kHost;

@@ -81,7 +81,7 @@ Score score_chunk(Model& model, const Prepared& text, const Settings& settings, 
   const WindowRange own{windows.first + windows.count * rank / ranks,
                         windows.first + windows.count * (rank + 1) / ranks, 1};
   Score score = score_windows(model, text, settings, own, done);
-  reduce(score, communicator, device_of(model));
+  reduce(score, communicator);
   return score;
 }
 

@@ -114,7 +114,7 @@ Score flat(Model& model, const Text& text, const Settings& settings, Communicato
     report.update(first + rows - begin, sums);
   }
   Score score = sums.read();
-  reduce(score, communicator, device);
+  reduce(score, communicator);
   if (profile != nullptr) profile->reduce(communicator);
   score.limited_to = prepared.limited_to;
   return score;
@@ -155,7 +155,7 @@ Score sliding(Model& model, const Text& text, const Settings& settings, Communic
   Score score = score_windows(model, prepared, settings, {rank, windows, ranks}, [&](std::int64_t scored) {
     progress.update(static_cast<double>(scored) / static_cast<double>(own));
   });
-  reduce(score, communicator, device_of(model));
+  reduce(score, communicator);
   score.limited_to = prepared.limited_to;
   return score;
 }

@@ -36,7 +36,9 @@ void LossProfile::add(const at::Tensor& nats, const at::Tensor& bytes) {
 }
 
 void LossProfile::reduce(Communicator* communicator) {
-  if (communicator != nullptr && communicator->size() > 1) communicator->all_reduce_sum(sums_);
+  if (communicator == nullptr || communicator->size() == 1) return;
+  sums_ = sums_.cpu();
+  communicator->all_reduce_sum(sums_);
 }
 
 Json LossProfile::to_json() const {

@@ -107,16 +107,14 @@ Prepared prepare_text(Model& model, const Text& text, const Settings& settings) 
           limited ? settings.limit : 0};
 }
 
-void reduce(Score& score, Communicator* communicator, at::Device device) {
+void reduce(Score& score, Communicator* communicator) {
   if (communicator == nullptr || communicator->size() == 1) return;
   at::Tensor sums = at::empty({3}, at::kDouble);
   double* values = sums.mutable_data_ptr<double>();
   values[0] = score.nats;
   values[1] = static_cast<double>(score.tokens);
   values[2] = static_cast<double>(score.bytes);
-  sums = sums.to(device);
   communicator->all_reduce_sum(sums);
-  sums = sums.to(at::kCPU);
   const double* reduced = sums.const_data_ptr<double>();
   score.nats = reduced[0];
   score.tokens = std::llround(reduced[1]);

@@ -57,7 +57,7 @@ struct Prepared {
 CADDIE_API Prepared prepare_text(Model& model, const Text& text, const Settings& settings);
 
 // Sum over all ranks, in place (float64; exact for tokens and bytes).
-CADDIE_API void reduce(Score& score, Communicator* communicator, at::Device device);
+CADDIE_API void reduce(Score& score, Communicator* communicator);
 
 CADDIE_API at::Device device_of(Model& model);
 // Rows of `sequence` tokens in a forward pass without gradients.

@@ -27,9 +27,11 @@ class HostServices final : public Services {
 
 }  // namespace
 
+int visible_gpus() { return at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
+
 at::Device resolve_device(const std::string& wanted, int local_rank) {
   if (wanted == "cpu") return at::kCPU;
-  const int count = at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  const int count = visible_gpus();
   const bool available = count > 0;
   if (wanted == "auto" && !available) return at::kCPU;
   CADDIE_CHECK(at::hasCUDA(), ErrorKind::environment, "device is 'cuda', but this build of LibTorch has no CUDA: build with "
@@ -54,8 +56,10 @@ int wanted_threads(std::int64_t given, const Group* group) {
 
 std::unique_ptr<Communicator> make_communicator(Group* group, at::Device device) {
   if (group == nullptr) return std::make_unique<SoloCommunicator>();
-  if (device.is_cuda())
+  if (device.is_cuda()) {
     if (auto nccl = make_nccl_communicator(*group, device)) return nccl;
+    log::warning("this build has no NCCL (CMake's CADDIE_NCCL): all that the ranks share goes through the host's memory, which is slow");
+  }
   return std::make_unique<StoreCommunicator>(*group);
 }
 

@@ -64,6 +64,7 @@ class CADDIE_API Session {
 };
 
 CADDIE_API const char* precision_name(Precision precision);
+CADDIE_API int visible_gpus();  // 0 without any, and in a build without CUDA
 // "auto", "cpu", "cuda"; the GPU of the rank `local_rank` of this host. Throws Error(environment) for one that is not there.
 CADDIE_API at::Device resolve_device(const std::string& wanted, int local_rank = 0);
 // The log, the interrupt flag and the thread count of this process, for plugins.

@@ -64,7 +64,7 @@ void check_same_weights(const Session& session, const NamedTensors& weights) {
   if (session.world() == 1) return;
   std::vector<at::Tensor> sums;
   for (const auto& [name, weight] : weights) sums.push_back(weight.sum(at::kDouble));
-  const at::Tensor own = at::stack(sums);
+  const at::Tensor own = at::stack(sums).cpu();
   at::Tensor leader = own.clone();
   session.communicator().broadcast(leader, 0);
   for (std::int64_t i = 0; i < own.numel(); ++i)

@@ -26,13 +26,13 @@ std::string problem_of(const std::function<void()>& action) {
 
 }  // namespace
 
-Checkpoints::Checkpoints(fs::path folder, std::string identity, Communicator& communicator, at::Device device)
-    : folder_(std::move(folder)), identity_(std::move(identity)), communicator_(communicator), device_(device) {}
+Checkpoints::Checkpoints(fs::path folder, std::string identity, Communicator& communicator)
+    : folder_(std::move(folder)), identity_(std::move(identity)), communicator_(communicator) {}
 
 // Every rank learns how many failed, so that none waits for one that did.
 std::int64_t Checkpoints::count_failed(bool good) const {
   if (communicator_.size() == 1) return good ? 0 : 1;
-  at::Tensor failures = at::zeros({1}, at::TensorOptions().dtype(at::kDouble).device(device_));
+  at::Tensor failures = at::zeros({1}, at::kDouble);
   if (!good) failures.fill_(1);
   communicator_.all_reduce_sum(failures);
   return static_cast<std::int64_t>(failures.item<double>());

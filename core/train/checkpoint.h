@@ -15,8 +15,7 @@ namespace caddie::train {
 class CADDIE_API Checkpoints {
  public:
   // `identity` tells which training the folder belongs to (a stage key): a checkpoint of another one is never taken.
-  // `device`: where the communicator's tensors live.
-  Checkpoints(std::filesystem::path folder, std::string identity, Communicator& communicator, at::Device device);
+  Checkpoints(std::filesystem::path folder, std::string identity, Communicator& communicator);
 
   // Collective; all ranks hold the same state. Makes it the latest and removes the one before. Throws Error(failed) on every
   // rank if it could not be written; the checkpoint before stays.
@@ -36,7 +35,6 @@ class CADDIE_API Checkpoints {
   std::filesystem::path folder_;
   std::string identity_;
   Communicator& communicator_;
-  at::Device device_;
 };
 
 }  // namespace caddie::train

@@ -15,7 +15,9 @@ namespace caddie::train {
 
 class CADDIE_API GradientReducer {
  public:
-  static constexpr std::int64_t kBucketBytes = 8 << 20;
+  // Large enough for a GPU's links, small enough that little is left to add when the backward pass ends: the arena puts equal
+  // shapes side by side, so that a bucket waits for the first of its layers, and there is one of each shape.
+  static constexpr std::int64_t kBucketBytes = 2 << 20;
 
   // The references must outlive it. Puts a hook on every parameter, which the destructor takes away.
   GradientReducer(GradientArena& arena, const std::vector<Parameter>& parameters, Communicator& communicator,

@@ -72,8 +72,7 @@ class Loop {
         job_(job),
         trainer_(job.model, settings, job.optimizers, job.communicator, job.services),
         clock_(job.clock),
-        checkpoints_(job.checkpoint_folder, job.identity, job.communicator,
-                     job.model.parameters().front().tensor.device()) {
+        checkpoints_(job.checkpoint_folder, job.identity, job.communicator) {
     const int ranks = job.communicator.size();
     CADDIE_CHECK(settings.micro_batches % ranks == 0, ErrorKind::usage, "train.micro_batches is ", settings.micro_batches,
                  "; it must be a multiple of the number of ranks, ", ranks);
@@ -153,10 +152,9 @@ class Loop {
     step_start_ = clock_.seconds();
     if (job_.communicator.size() > 1) {
       const bool leads = job_.communicator.rank() == 0;
-      const auto device = job_.model.parameters().front().tensor.device();
-      auto shared = at::tensor({leads ? step_start_ : 0.0, stop_asked ? 1.0 : 0.0, leads && due ? 1.0 : 0.0}, at::kDouble).to(device);
+      // In the host's memory: GPUs go on with the optimizers meanwhile.
+      auto shared = at::tensor({leads ? step_start_ : 0.0, stop_asked ? 1.0 : 0.0, leads && due ? 1.0 : 0.0}, at::kDouble);
       job_.communicator.all_reduce_sum(shared);
-      shared = shared.cpu();
       step_start_ = shared[0].item<double>();
       stop_asked = shared[1].item<double>() > 0;
       due = shared[2].item<double>() > 0;

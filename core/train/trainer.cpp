@@ -116,13 +116,12 @@ Trainer::Measured Trainer::accumulate(std::span<const Batch> micro_batches) {
   measured.own = recordable(micro_batches) ? repeated(micro_batches) : forward_and_backward(micro_batches);
   if (steps_ == 0) gradients_.check_attached();
   const trace::Span span("train", "wait for the losses");
+  measured.own = measured.own.cpu();  // the only wait for the device in a step
   if (reducer_) {
     const at::Tensor mean = measured.own.narrow(0, 0, measured.own.size(0) / 2).mean(at::kDouble);
     measured.shared = at::stack({mean, measured.own.isfinite().all().logical_not().to(at::kDouble)});
-    communicator_.all_reduce_sum(measured.shared);
-    measured.shared = measured.shared.cpu();
+    communicator_.all_reduce_sum(measured.shared);  // from host to host: all are here, the gradients' sums are done
   }
-  measured.own = measured.own.cpu();  // the only wait for the device in a step
   return measured;
 }
 

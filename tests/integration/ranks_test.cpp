@@ -3,16 +3,13 @@
 #include <signal.h>
 
 #include <chrono>
-#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <thread>
 
 #include "caddie/error.h"
 #include "core/base/files.h"
-#include "core/comm/key_store.h"
-#include "tests/integration/workplace.h"
+#include "tests/integration/ranks.h"
 #include "tests/support/catch.h"
 
 using namespace caddie;
@@ -21,88 +18,17 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// What makes the ranks' numbers those of one process but for the order of sums.
-const std::vector<std::string> kExact = {"train.fake_quant=[]", "optimizers[match=matrix].newton_schulz_precision=float32",
-                                         "train.micro_batches=4", "train.stop.steps=12", "train.checkpoint.steps=0"};
-
-std::vector<std::string> join(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-std::vector<double> losses_of(const Json& result) {
-  std::vector<double> losses;
-  for (const Json& line : read_json_lines(fs::path(result.at("directory").get<std::string>()) / "metrics.jsonl"))
-    if (line.contains("train_loss")) losses.push_back(line["train_loss"]);
-  return losses;
-}
-
-double worst_difference(const std::vector<double>& a, const std::vector<double>& b) {
-  REQUIRE(a.size() == b.size());
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] / b[i] - 1));
-  return worst;
-}
-
-fs::path run_folder(const Workplace& place) {
-  std::error_code code;
-  for (const auto& item : fs::directory_iterator(place.runs(), code)) return item.path();
-  return {};
-}
-
-bool trains(const Workplace& place, std::size_t steps) {
-  const fs::path metrics = run_folder(place) / "metrics.jsonl";
-  return fs::exists(metrics) && read_json_lines(metrics).size() >= steps;
-}
-
-template <class Reached>
-bool wait_for(Process& process, Reached reached) {
-  while (process.running()) {
-    if (reached()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return false;
-}
-
-// The process of a rank, by its parent and its environment.
-pid_t process_of_rank(pid_t parent, int rank) {
-  std::error_code code;
-  for (const auto& item : fs::directory_iterator("/proc", code)) {
-    const std::string name = item.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    try {
-      const std::string status = read_text(item.path() / "status");
-      if (status.find("PPid:\t" + std::to_string(parent) + "\n") == std::string::npos) continue;
-      const std::string variables = '\0' + read_text(item.path() / "environ");
-      if (variables.find('\0' + ("RANK=" + std::to_string(rank)) + '\0') != std::string::npos) return static_cast<pid_t>(std::stol(name));
-    } catch (const Error&) {  // it has just ended
-    }
-  }
-  return -1;
-}
-
-// A port that is free now.
-int free_port() { return KeyStore({"127.0.0.1", 0}, true, "", 10).port(); }
-
-// As torchrun would start it without an agent: rank 0 serves the store.
-Process::Setup hand_made(int rank, int port) {
-  return {{concat("RANK=", rank), "WORLD_SIZE=2", concat("LOCAL_RANK=", rank), "MASTER_ADDR=127.0.0.1", concat("MASTER_PORT=", port)}, {}, 0};
-}
-
+const std::vector<std::string> kTwelve = join(kExact, {"train.stop.steps=12"});
 const std::vector<std::string> kLong = {"train.stop.steps=100000", "train.checkpoint.steps=0", "--until", "train", "--ranks", "2"};
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 }  // namespace
 
 TEST_CASE("two and four ranks give what one process gives") {
   static const Workplace place;
-  static const Json alone = result_of(place.run(kExact));
+  static const Json alone = result_of(place.run(kTwelve));
   const std::string ranks = GENERATE("2", "4");
   CAPTURE(ranks);
-  const Outcome outcome = place.run(join(kExact, {"--ranks", ranks}));
+  const Outcome outcome = place.run(join(kTwelve, {"--ranks", ranks}));
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   const Json result = result_of(outcome);
@@ -110,9 +36,9 @@ TEST_CASE("two and four ranks give what one process gives") {
   CHECK(worst_difference(losses_of(result), losses_of(alone)) < 1e-5);
   // The scores of other weights: the difference of the weights goes through 5-bit codes.
   for (const char* metric : {"val_bpb", "last_step_bpb"})
-    CHECK(std::abs(result["metrics"][metric].get<double>() / alone["metrics"][metric].get<double>() - 1) < 1e-5);
+    CHECK(difference(result, alone, metric) < 1e-5);
   for (const char* metric : {"roundtrip_bpb", "sliding_bpb", "ttt_bpb"})
-    CHECK(std::abs(result["metrics"][metric].get<double>() / alone["metrics"][metric].get<double>() - 1) < 2e-3);
+    CHECK(difference(result, alone, metric) < 2e-3);
   CHECK(result["metrics"]["val_tokens"] == alone["metrics"]["val_tokens"]);
   CHECK(result["metrics"]["val_bytes"] == alone["metrics"]["val_bytes"]);
   // The world size is part of the keys of training: no result of one process was taken for it.
@@ -132,13 +58,13 @@ TEST_CASE("with fake quantization and bfloat16 Newton-Schulz ranks stay near one
 
 TEST_CASE("ranks that a launcher started by torchrun's variables, with rank 0 as the server") {
   const Workplace place;
-  const Json spawned = result_of(place.run(join(kExact, {"--ranks", "2", "--until", "train"})));
+  const Json spawned = result_of(place.run(join(kTwelve, {"--ranks", "2", "--until", "train"})));
   const Workplace other;
   const int port = free_port();
   std::vector<std::unique_ptr<Process>> processes;
   for (int rank = 0; rank < 2; ++rank)
     processes.push_back(std::make_unique<Process>(
-        other.command(join({"run", kTiny}, join(kExact, {"device=cpu", "--until", "train"}))),
+        other.command(join({"run", kTiny}, join(kTwelve, {"device=cpu", "--until", "train"}))),
         hand_made(rank, port)));
   const Outcome first = processes[0]->wait(120), second = processes[1]->wait(30);
   INFO(first.err << second.err);
@@ -170,21 +96,35 @@ TEST_CASE("a killed or a stopped rank ends the run within seconds, and the error
   const int rank = GENERATE(0, 1);
   CAPTURE(signal, rank);
   const Workplace place;
-  Process process(place.command(join({"run", kTiny}, kLong)), {{"CADDIE_RANK_SILENCE_SECONDS=3"}, {}, 0});
-  REQUIRE(wait_for(process, [&] { return trains(place, 3); }));
-  const pid_t victim = process_of_rank(process.id(), rank), other = process_of_rank(process.id(), 1 - rank);
-  REQUIRE(victim > 0);
-  const auto start = std::chrono::steady_clock::now();
-  ::kill(victim, signal);
-  const Outcome outcome = process.wait(60);
+  const std::string expected = signal == SIGKILL ? "it was ended by signal 9 (SIGKILL)" : "it has shown no sign of life";
+  end_a_rank(place, join({"run", kTiny}, kLong), rank, signal, 40, expected);  // about 4 s and 8 s on a machine that does nothing else
+}
+
+TEST_CASE("after a rank was killed --resume goes on from a checkpoint") {
+  const Workplace place;
+  const std::vector<std::string> run = {"run", kTiny, "train.stop.steps=400", "train.checkpoint.steps=4", "--until", "train", "--ranks", "2"};
+  end_a_rank(place, run, 1, SIGKILL, 40, "it was ended by signal 9 (SIGKILL)");
+  resume_after(place, run, 400);
+}
+
+TEST_CASE("the benchmark of training says what communication costs") {
+  const Outcome outcome = caddie::test::caddie({"bench", "train", "--ranks", "2", "--steps", "3", "--json", "model.width=96", "model.layers=2", "model.heads=3", "model.kv_heads=3",
+                                  "model.vocabulary=256", "train.micro_batches=2", "train.tokens_per_step=512"});
   INFO(outcome.err);
-  CHECK(outcome.exit_code == 1);
-  CHECK(seconds_since(start) < 40);  // about 4 s and 8 s on a machine that does nothing else
-  const std::string expected = signal == SIGKILL ? concat("rank ", rank, ": it was ended by signal 9 (SIGKILL)") : concat("rank ", rank, ": it has shown no sign of life");
-  CHECK(outcome.err.find("error: ") != std::string::npos);
-  CHECK(outcome.err.find(expected) != std::string::npos);
-  for (const pid_t process_id : {victim, other}) CHECK(::kill(process_id, 0) != 0);  // none is left
-  if (rank == 1) CHECK(read_json(run_folder(place) / "status.json").at("status") == "failed");
+  REQUIRE(outcome.exit_code == 0);
+  const Json result = result_of(outcome);
+  CHECK(result.at("ranks") == 2);
+  CHECK(result.at("samples") == 3);
+  const double step = result.at("step_ms_median"), hidden = result.at("communication_not_hidden_ms");
+  double alone = 0;
+  for (const Json& own : result.at("own_work_ms_of_ranks")) alone += own.get<double>() / 2;
+  CHECK(hidden == Approx(step - alone));
+  CHECK(result.at("communication_not_hidden_share").get<double>() == Approx(hidden / step));
+  CHECK(result.at("peak_memory_bytes").get<double>() > 1e7);
+
+  const Outcome other = caddie::test::caddie({"bench", "gptq", "--ranks", "2"});
+  CHECK(other.exit_code == 2);
+  CHECK(other.err.find("several ranks do not share caddie bench gptq") != std::string::npos);
 }
 
 TEST_CASE("ranks with different manifests: the first key that differs, told by the rank that fails and by rank 0") {
@@ -270,7 +210,7 @@ TEST_CASE("torchrun starts the program, where Python has it") {
   }
   const Workplace place;
   const Outcome outcome = Process(join({python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"},
-                                       place.command(join({"run", kTiny}, join(kExact, {"--until", "train"})))), {}).wait(180);
+                                       place.command(join({"run", kTiny}, join(kTwelve, {"--until", "train"})))), {}).wait(180);
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   CHECK(result_of(outcome).at("status") == "ok");

@@ -9,6 +9,7 @@
 #include "core/bench/against.h"
 #include "core/bench/bench.h"
 #include "core/bench/shapes.h"
+#include "tools/cli/ranks.h"
 #include "tools/cli/session.h"
 
 namespace caddie::cli {
@@ -19,6 +20,7 @@ struct Arguments {
   std::int64_t steps = 0;
   double fail_above = 0;
   std::vector<std::string> words;  // parts, then overrides
+  RankArguments ranks;
 };
 
 const bench::Part* find_part(const std::string& name) {
@@ -87,14 +89,19 @@ int compare(const Json& results, const Arguments& arguments, std::string& text) 
   return worse ? 1 : 0;
 }
 
-int bench_command(const Globals& globals, const Arguments& arguments) {
+int bench_here(const Globals& globals, const Arguments& arguments, Group* group) {
   bench::Options options;
+  options.ranks = {group != nullptr ? group->size() : 1, group};
   options.shape = arguments.shape;
   options.steps = arguments.steps;
   if (arguments.steps < 0) throw Error(ErrorKind::usage, concat("--steps is ", arguments.steps), "accepted: 1 and above; 0: the part's own number");
   if (!arguments.precision.empty()) options.overrides.push_back("precision=" + arguments.precision);
   if (!arguments.device.empty()) options.overrides.push_back("device=" + arguments.device);
+  for (const std::string& more : rank_overrides(arguments.ranks)) options.overrides.push_back(more);
   const auto parts = chosen_parts(arguments, options.overrides);
+  for (const bench::Part* part : parts)
+    if (group != nullptr && !part->shared)
+      throw Error(ErrorKind::usage, concat("several ranks do not share caddie bench ", part->name), "caddie bench train --gpus N measures what they do.");
   if (!arguments.against.empty()) read_json(arguments.against);  // a wrong name is said before the work
   const auto catalogue = make_catalogue(globals);
   Json results = Json::array();
@@ -105,6 +112,7 @@ int bench_command(const Globals& globals, const Arguments& arguments) {
     results.push_back(part->run(bench));
     text += (text.empty() ? "" : "\n") + show(results.back());
   }
+  if (group != nullptr && group->rank() != 0) return 0;
   const Json result = parts.size() == 1 ? results.front() : results;
   if (!arguments.save.empty()) write_json(arguments.save, result);
   const int code = arguments.against.empty() ? 0 : compare(results, arguments, text);
@@ -113,13 +121,22 @@ int bench_command(const Globals& globals, const Arguments& arguments) {
   return code;
 }
 
+int bench_command(const Globals& globals, const Arguments& arguments) {
+  return with_ranks(arguments.ranks, [](int) {}, [&](Group* group) { return bench_here(globals, arguments, group); });
+}
+
 }  // namespace
 
 void add_bench_command(Command& root) {
   auto arguments = std::make_shared<Arguments>();
   std::string more = "Parts:\n";
   for (const bench::Part& part : bench::parts()) more += concat("  ", part.name, std::string(12 - std::string(part.name).size(), ' '), part.doc, "\n");
-  more += "Examples:\n"
+  more += "With --gpus N or --ranks N the ranks share a step's micro batches. Blocks of steps with communication and blocks without\n"
+          "take turns in one group; step_ms is the step, own_work_ms that of rank 0 without communication, and\n"
+          "communication_not_hidden_ms the step less the mean over ranks of the step without (waits for slower ranks included);\n"
+          "communication_not_hidden_share is its part of the step, peak_memory_bytes that of the rank that took most.\n"
+          "Examples:\n"
+          "  caddie bench train --shape reference --gpus 2\n"
           "  caddie bench train --shape small --steps 5 --json\n"
           "  caddie bench train gptq --save before.json\n"
           "  caddie bench train gptq --against before.json --fail-above 1.1\n"
@@ -129,6 +146,7 @@ void add_bench_command(Command& root) {
   command.option("--steps", arguments->steps, "Steps, or repeats of what is measured; 0: the part's own number");
   command.option("--precision", arguments->precision, "auto, float32 or bfloat16");
   command.option("--device", arguments->device, "auto, cpu or cuda");
+  add_rank_options(command, arguments->ranks);
   command.option("--save", arguments->save, "Keep the result in this file");
   command.option("--against", arguments->against, "Compare with a result kept before on this machine");
   command.option("--fail-above", arguments->fail_above, "With --against: exit 1 if a ratio is above this");

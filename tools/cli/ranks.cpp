@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <optional>
+#include <thread>
 
 #include "core/base/files.h"
 #include "core/base/interrupt.h"
@@ -35,6 +38,11 @@ GroupSettings group_settings() {
   return settings;
 }
 
+std::optional<Failure> failure_within(const Group& group, double seconds) {
+  for (int i = 0; i < static_cast<int>(20 * seconds) && !group.failure(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  return group.failure();
+}
+
 }  // namespace
 
 void add_rank_options(Command& command, RankArguments& arguments) {
@@ -62,6 +70,10 @@ int with_ranks(const RankArguments& arguments, const std::function<void(int rank
   const std::optional<Launch> launch = detect_launch();
   if (!launch) {
     if (wanted == 1) return body(nullptr);
+    const int visible = arguments.gpus > 0 ? pipeline::visible_gpus() : wanted;
+    if (visible < wanted)
+      throw Error(ErrorKind::environment, concat("--gpus is ", wanted, ", but ", visible, " are visible"),
+                  "caddie doctor shows what there is; --ranks N starts ranks on the CPU.");
     check(wanted);
     return spawn_ranks({wanted, own_command_line()});
   }
@@ -83,12 +95,19 @@ int with_ranks(const RankArguments& arguments, const std::function<void(int rank
     group.fail(error);
     // What another rank failed with is told by that rank and by rank 0.
     const auto first = group.failure();
-    if (group.rank() != 0 && first && first->rank != group.rank()) return exit_code(error.kind());
+    if (!first || first->rank == group.rank()) throw;
+    if (group.rank() != 0) return exit_code(error.kind());
+    if (std::string(error.what()).find(first->text) == std::string::npos) group.check();  // what came of it says less
     throw;
   } catch (const std::bad_alloc&) {
     group.fail(Error(ErrorKind::failed, "out of memory"));
     throw;
   } catch (const std::exception& error) {
+    // Of CUDA or LibTorch, perhaps because another rank is gone: that is the better message.
+    if (const auto first = failure_within(group, 2); first && first->rank != group.rank()) {
+      if (group.rank() != 0) return exit_code(first->kind);
+      group.check();
+    }
     group.fail(Error(ErrorKind::failed, error.what()));
     throw;
   }

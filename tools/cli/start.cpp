@@ -7,6 +7,7 @@
 #include <string>
 #include <system_error>
 
+#include "core/comm/nccl_environment.h"
 #include "tools/cli/program.h"
 
 namespace {
@@ -33,5 +34,6 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string(argv[1]) == "runs")
     return caddie::cli::run_program(argc, argv, caddie::cli::add_runs_commands);
 #endif
+  caddie::set_nccl_environment();  // LibTorch brings NCCL
   return run_all_commands(argc, argv);
 }

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "caddie/error.h"
@@ -70,11 +72,29 @@ Muon::Muon(const Options& options, const OptimizerContext& context)
   make_groups();
 }
 
+// The matrix that costs most goes to the rank that has least to do: R C min(R, C) multiplications are in each product.
+void Muon::deal(std::size_t ranks) {
+  const auto cost = [this](std::size_t i) {
+    const at::Tensor& value = parameters_[i].value;
+    return static_cast<double>(value.numel()) * static_cast<double>(std::min(value.size(0), value.size(1)));
+  };
+  std::vector<std::size_t> order(parameters_.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return cost(a) > cost(b); });
+  owner_.resize(parameters_.size());
+  std::vector<double> work(ranks, 0);
+  for (std::size_t i : order) {
+    owner_[i] = static_cast<std::size_t>(std::min_element(work.begin(), work.end()) - work.begin());
+    work[owner_[i]] += cost(i);
+  }
+}
+
 void Muon::make_groups() {
   std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::size_t>> shapes;
   const auto ranks = static_cast<std::size_t>(communicator_->size()), rank = static_cast<std::size_t>(communicator_->rank());
+  deal(ranks);
   for (std::size_t i = 0; i < parameters_.size(); ++i)
-    if (i % ranks == rank) shapes[{parameters_[i].value.size(0), parameters_[i].value.size(1)}].push_back(i);
+    if (owner_[i] == rank) shapes[{parameters_[i].value.size(0), parameters_[i].value.size(1)}].push_back(i);
   std::int64_t largest = 0;
   for (auto& [shape, members] : shapes) {
     const auto n = static_cast<std::int64_t>(members.size());
@@ -89,8 +109,8 @@ void Muon::make_groups() {
   if (ranks == 1) return;
   std::vector<std::int64_t> used(ranks, 0);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    offsets_.push_back(used[i % ranks]);
-    used[i % ranks] += parameters_[i].value.numel();
+    offsets_.push_back(used[owner_[i]]);
+    used[owner_[i]] += parameters_[i].value.numel();
   }
   shared_ = at::zeros({communicator_->size(), *std::max_element(used.begin(), used.end())},
                       options.dtype(bfloat16_ ? at::kBFloat16 : at::kFloat));
@@ -150,23 +170,28 @@ void Muon::apply(const Group& group, const at::Tensor& updates, const Rates& rat
 
 at::Tensor Muon::place(const at::Tensor& shared, std::size_t i) const {
   const at::Tensor& value = parameters_[i].value;
-  return shared.select(0, static_cast<std::int64_t>(i) % communicator_->size()).narrow(0, offsets_[i], value.numel()).view(value.sizes());
+  return shared.select(0, static_cast<std::int64_t>(owner_[i])).narrow(0, offsets_[i], value.numel()).view(value.sizes());
 }
 
 void Muon::gather(at::Tensor& shared, const std::vector<at::Tensor>& own) const {
+  std::vector<at::Tensor> places, values;
   for (std::size_t g = 0; g < groups_.size(); ++g)
-    for (std::size_t k = 0; k < groups_[g].members.size(); ++k)
-      place(shared, groups_[g].members[k]).copy_(own[g].select(0, static_cast<std::int64_t>(k)));
+    for (std::size_t k = 0; k < groups_[g].members.size(); ++k) {
+      places.push_back(place(shared, groups_[g].members[k]));
+      values.push_back(own[g].select(0, static_cast<std::int64_t>(k)).expand_as(places.back()));
+    }
+  if (!places.empty()) at::_foreach_copy_(places, values);
   communicator_->all_gather(shared);
 }
 
 // Every rank computed the updates of its own matrices.
 void Muon::share_and_apply(const std::vector<at::Tensor>& updates, const Rates& rates) {
   gather(shared_, updates);
+  const at::Tensor all = shared_.to(at::kFloat);
   std::vector<at::Tensor> values, places;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     values.push_back(parameters_[i].value);
-    places.push_back(place(shared_, i).to(at::kFloat));
+    places.push_back(place(all, i));
   }
   at::_foreach_add_(values, places, -rates.rate);
   at::_foreach_mul_(values, rates.keep);

@@ -29,6 +29,7 @@ class Muon final : public Optimizer {
   struct Rates {
     double momentum, rate, keep;  // keep = 1 - rate x decay
   };
+  void deal(std::size_t ranks);
   void make_groups();
   at::Tensor orthogonalized(Group& group, double momentum);
   void apply(const Group& group, const at::Tensor& updates, const Rates& rates);
@@ -47,7 +48,8 @@ class Muon final : public Optimizer {
   std::vector<OptimizedParameter> parameters_;
   std::vector<Group> groups_;
   at::Tensor scratch_;  // float32, the largest group: what is orthogonalized
-  // With several ranks matrix i belongs to rank i mod size.
+  // With several ranks each matrix belongs to one.
+  std::vector<std::size_t> owner_;
   std::vector<std::int64_t> offsets_;  // of matrix i in its owner's row
   at::Tensor shared_;                  // [ranks, elements of a rank]: all updates
 };

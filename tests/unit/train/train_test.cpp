@@ -285,7 +285,7 @@ TEST_CASE("checkpoints of another training, of damaged files and of full disks")
 TEST_CASE("finished checkpoints are removed whole") {
   const TemporaryFolder folder;
   SoloCommunicator solo;
-  Checkpoints checkpoints(folder.path, "x", solo, at::kCPU);
+  Checkpoints checkpoints(folder.path, "x", solo);
   CHECK_FALSE(checkpoints.read());
   StateDictionary state(StateDictionary::Keep::references);
   state.number("n", 0.1);
