@@ -9,9 +9,11 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -69,12 +71,12 @@ class Connection {
     try {
       connect();
     } catch (...) {
-      close();
+      close(false);
       throw;
     }
   }
 
-  ~Connection() { close(); }
+  ~Connection() { close(std::uncaught_exceptions() == 0); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -91,7 +93,7 @@ class Connection {
   // first use. On a thread of its own, since NCCL's way to tell that GPUs do not reach each other is to hang.
   void connect() {
     auto attempt = std::make_shared<Attempt>();
-    std::thread([attempt, backend = backend_, device = device_, rank = group_.rank(), size = group_.size()] {
+    std::thread([attempt, backend = backend_, device = device_, rank = group_.rank(), size = group_.size()]() mutable {
       try {
         c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device);
         backend->eagerConnectSingleDevice(device);
@@ -105,6 +107,7 @@ class Connection {
       } catch (const std::exception& error) {
         attempt->problem = first_line(error);
       }
+      backend.reset();
       attempt->done = true;
     }).detach();
     connecting_ = attempt;
@@ -160,20 +163,21 @@ class Connection {
 
   // An orderly shutdown would wait for the others, of which one may be gone or about to fail; what was started is done if
   // nothing went wrong, so that nothing is lost.
-  void close() {
+  void close(bool in_order) {
+    const bool hangs = connecting_ && !connecting_->done;
+    try {
+      if (in_order && !aborted_ && !group_.failure()) synchronize(device_);
+    } catch (const std::exception&) {
+    }
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     stop_.notify_all();
     if (monitor_.joinable()) monitor_.join();
-    if (connecting_ && !connecting_->done) {  // NCCL hangs in it: left alone, the process ends
+    if (hangs) {  // in NCCL: left alone, the process ends
       static_cast<void>(backend_.release());
       return;
-    }
-    try {
-      if (!aborted_ && std::uncaught_exceptions() == 0 && !group_.failure()) synchronize(device_);
-    } catch (const std::exception&) {
     }
     end_kernels();
     backend_.reset();

@@ -151,7 +151,7 @@ TEST_CASE("a rank killed on a GPU ends all within 10 s, the error names it, and 
   const int rank = GENERATE(1, 0);
   CAPTURE(rank);
   const Workplace place;
-  const std::vector<std::string> run = {"run", kTiny, "device=cuda", "train.stop.steps=1500", "train.checkpoint.steps=4", "--until", "train", "--gpus", "2"};
+  const std::vector<std::string> run = {"run", kTiny, "device=cuda", "train.stop.steps=600", "train.checkpoint.steps=4", "--until", "train", "--gpus", "2"};
   end_a_rank(place, run, rank, SIGKILL, 10, "it was ended by signal 9 (SIGKILL)");
-  resume_after(place, run, 1500);
+  resume_after(place, run, 600);
 }

@@ -127,6 +127,21 @@ TEST_CASE("the benchmark of training says what communication costs") {
   CHECK(other.err.find("several ranks do not share caddie bench gptq") != std::string::npos);
 }
 
+TEST_CASE("the script for machines with several GPUs passes on ranks of this one") {
+  const Workplace place;
+  const std::string program = caddie_command({}).front(), out = place.path() / "scaling";
+  const Outcome outcome = Process({"python3", CADDIE_SOURCE_DIR "/tools/dev/scaling", "--ranks", "2", "--caddie", program, "--out", out,
+                                   "--steps", "8", "--bench-steps", "1"}, {}).wait(200);
+  INFO(outcome.out << outcome.err);
+  CHECK(outcome.exit_code == 0);
+  const Json parts = read_json(fs::path(out) / "scaling.json").at("parts");
+  CHECK(parts.at("losses").at("largest_difference").get<double>() < 1e-3);
+  CHECK(parts.at("speed").at("speedup").get<double>() > 0);
+  CHECK(parts.at("kill").at("exit_code") == 1);
+  CHECK(parts.at("record").at("metrics").contains("ttt_bpb"));
+  CHECK(fs::file_size(fs::path(out) / "record.tar.gz") > 1000);
+}
+
 TEST_CASE("ranks with different manifests: the first key that differs, told by the rank that fails and by rank 0") {
   const Workplace place;
   const int port = free_port();

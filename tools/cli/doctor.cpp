@@ -9,6 +9,7 @@
 
 #include "caddie/error.h"
 #include "core/base/environment.h"
+#include "core/comm/nccl.h"
 #include "core/config/manifest.h"
 #include "core/data/source.h"
 #include "core/host/catalogue.h"
@@ -50,6 +51,9 @@ void look_at_machine(const Json& environment, const Catalogue& catalogue, Findin
   if (environment.at("gpus") == 0)
     findings.add(environment.at("cuda") == true ? "a GPU: none is visible" : "a GPU: this LibTorch has no CUDA",
                  "Everything runs on the CPU then; the reference at its real size is too much for one.");
+  if (environment.at("cuda") == true && environment.at("nccl") == false)
+    findings.add("NCCL: this build has none, ranks with a GPU each would share everything through the host's memory",
+                 "Configure with CADDIE_NCCL=ON: it says which headers are missing.");
   for (const auto& [program, use] : {std::pair{"cmake", "building plugins (caddie plugin new)"},
                                      std::pair{"ninja", "building plugins (caddie plugin new)"},
                                      std::pair{"g++", "building plugins (caddie plugin new)"},
@@ -111,7 +115,8 @@ void add_doctor_commands(Command& root) {
   doctor.run([manifests](const Globals& globals) {
     const auto catalogue = make_catalogue(globals);
     catalogue->probe();
-    const Json environment = environment_facts();
+    Json environment = environment_facts();
+    if (environment.at("cuda") == true) environment["nccl"] = nccl_available();
     Findings findings;
     look_at_machine(environment, *catalogue, findings);
     look_at_data(*manifests, *catalogue, findings);
