@@ -102,9 +102,9 @@ TEST_CASE("a killed or a stopped rank ends the run within seconds, and the error
 
 TEST_CASE("after a rank was killed --resume goes on from a checkpoint") {
   const Workplace place;
-  const std::vector<std::string> run = {"run", kTiny, "train.stop.steps=400", "train.checkpoint.steps=4", "--until", "train", "--ranks", "2"};
+  const std::vector<std::string> run = {"run", kTiny, "train.stop.steps=200", "train.checkpoint.steps=4", "--until", "train", "--ranks", "2"};
   end_a_rank(place, run, 1, SIGKILL, 40, "it was ended by signal 9 (SIGKILL)");
-  resume_after(place, run, 400);
+  resume_after(place, run, 200);
 }
 
 TEST_CASE("the benchmark of training says what communication costs") {
