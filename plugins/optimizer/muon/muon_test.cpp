@@ -4,6 +4,8 @@
 #include <ATen/ops/linalg_svdvals.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+
 #include "core/comm/solo.h"
 #include "core/host/catalogue.h"
 #include "core/train/state.h"
@@ -254,6 +256,29 @@ TEST_CASE("three ranks save the rows' running sizes of all matrices, as one does
     CHECK(shared[0][i].equal(shared[2][i]));
     CHECK(shared[1][i].sub(alone[i]).abs().max().item<float>() < 1e-6f);
   }
+}
+
+TEST_CASE("ranks are dealt as much as each other, and with fewer matrices than ranks some nothing") {
+  // The reference's ten blocks at a sixteenth of their width: queries, keys, values, outputs, and the MLP's two.
+  std::vector<OptimizedParameter> all;
+  for (int block = 0; block < 10; ++block)
+    for (const auto& [rows, columns] : {std::pair{32, 32}, {16, 32}, {16, 32}, {32, 32}, {112, 32}, {32, 112}})
+      all.push_back({concat("m", all.size()), at::zeros({rows, columns}, at::kFloat), at::zeros({rows, columns}, at::kFloat)});
+  const int size = GENERATE(2, 4, 8, 64);
+  CAPTURE(size);
+  std::vector<double> bytes(static_cast<std::size_t>(size));
+  RankGroup group(size);
+  group.run([&](Communicator& ranks) {
+    auto own = all;
+    for (auto& parameter : own) parameter = {parameter.name, parameter.value.clone(), parameter.gradient.clone()};
+    const auto muon = make(kFloat32, own, ranks);
+    muon->step({0, 1.0});
+    bytes[static_cast<std::size_t>(ranks.rank())] = static_cast<double>(muon->state_bytes());
+  });
+  const auto [least, most] = std::minmax_element(bytes.begin(), bytes.end());
+  if (size == 2) CHECK(*least == *most);
+  if (size <= 8) CHECK(*most < 1.25 * *least);
+  if (size == 64) CHECK(*least == 0);
 }
 
 TEST_CASE("muon's state goes on bit for bit, and another shape is refused") {
