@@ -73,12 +73,10 @@ at::Tensor self_generated_tokens(Model& model, std::int64_t vocabulary, std::int
     // Nothing of a step is on the host: a device that can record it repeats the recording.
     auto next = tokens.narrow(1, 0, 1).clone(), position = at::zeros({1}, tokens.options());
     ops::Recorded step(device);
+    const ops::EarlyLaunches early;  // nobody writes weights here
     for (std::int64_t i = 0; i + 1 < length; ++i) {
       throw_if_interrupted();
-      step.run([&] {
-        ops::pick_next(generator->feed_at(next, position), uniform, position, temperature, next, tokens);
-        position.add_(1);
-      });
+      step.run([&] { ops::pick_next(generator->feed_at(next, position), uniform, position, temperature, next, tokens); });
       done(i);
     }
     return tokens;

@@ -165,7 +165,7 @@ at::Tensor head_logits(const at::Tensor& x, const at::Tensor& embedding, const a
   return composed::head_logits(x, embedding, compute, cap);
 }
 
-void pick_next(const at::Tensor& logits, const at::Tensor& levels, const at::Tensor& position, double temperature,
+void pick_next(const at::Tensor& logits, const at::Tensor& levels, at::Tensor& position, double temperature,
                at::Tensor& next, at::Tensor& tokens) {
   const at::NoGradGuard guard;
   if constexpr (kCuda) {
@@ -175,6 +175,7 @@ void pick_next(const at::Tensor& logits, const at::Tensor& levels, const at::Ten
   const auto picked = pick_tokens(logits, temperature == 0 ? at::Tensor() : levels.select(0, at), Sampling{temperature, 0});
   next.copy_(picked.view_as(next));
   if (at + 1 < tokens.size(1)) tokens.select(1, at + 1).copy_(picked);
+  position.add_(1);
 }
 
 std::pair<at::Tensor, at::Tensor> inverse_factor(const at::Tensor& h) {

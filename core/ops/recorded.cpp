@@ -1,5 +1,7 @@
 #include "core/ops/recorded.h"
 
+#include <utility>
+
 #include "core/ops/cuda/recorder.h"
 
 namespace caddie::ops {
@@ -32,5 +34,13 @@ void Recorded::reset() {
 }
 
 bool Recorded::repeats() const { return recorder_ && recorder_->repeats(); }
+
+namespace {
+thread_local bool early_launches = false;
+}
+
+EarlyLaunches::EarlyLaunches(bool wanted) : before_(std::exchange(early_launches, wanted)) {}
+EarlyLaunches::~EarlyLaunches() { early_launches = before_; }
+bool EarlyLaunches::allowed() { return early_launches; }
 
 }  // namespace caddie::ops

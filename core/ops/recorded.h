@@ -32,4 +32,19 @@ class CADDIE_API Recorded {
   std::unique_ptr<Recorder> recorder_;  // null: no such device
 };
 
+// While one lives, the ops of generation that this thread calls may start on a device before what was launched ahead of them has
+// ended, as far as their weights, scales and tables go; all else they read and write in order. So weights must be complete when it
+// begins (a device waited for, or another op launched in it first), and nobody may write them while it lives.
+class CADDIE_API EarlyLaunches {
+ public:
+  explicit EarlyLaunches(bool wanted = true);
+  ~EarlyLaunches();
+  EarlyLaunches(const EarlyLaunches&) = delete;
+  EarlyLaunches& operator=(const EarlyLaunches&) = delete;
+  static bool allowed();
+
+ private:
+  bool before_;
+};
+
 }  // namespace caddie::ops

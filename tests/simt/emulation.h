@@ -26,6 +26,18 @@ void block_barrier();
 std::uint32_t exchanged(std::uint32_t value, int distance);
 void run(long long blocks, int threads, const std::function<void()>& body);
 
+// A launch that may begin early is put off, until the launch behind it waits: what that one reads too early is not there yet, and
+// what it writes too early is lost. finish() does what is left. A kernel that ends without having waited is an error.
+void run_early(long long blocks, int threads, const std::function<void()>& body);
+void wait_for_previous();
+void finish();
+
+// The operands of one lane of a product of tiles: kernels/simt.h, tile_product.
+struct TilePart {
+  std::uint32_t low[2], high[2], other[2];
+};
+void tile_product(float (&sums)[4], const TilePart& part);
+
 inline void check_aligned(const void* address) {
   if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0) throw std::runtime_error("a vector access that is not aligned");
 }
@@ -60,6 +72,20 @@ inline std::uint32_t __float_as_uint(float x) {
 inline float __shfl_xor_sync(unsigned, float x, int distance) {
   return __uint_as_float(caddie::simt::exchanged(__float_as_uint(x), distance));
 }
+inline double __shfl_xor_sync(unsigned, double x, int distance) {
+  std::uint32_t words[2];
+  std::memcpy(words, &x, 8);
+  for (auto& word : words) word = caddie::simt::exchanged(word, distance);
+  std::memcpy(&x, words, 8);
+  return x;
+}
+inline void tile_product(float (&sums)[4], std::uint32_t low0, std::uint32_t high0, std::uint32_t low1, std::uint32_t high1,
+                         std::uint32_t b0, std::uint32_t b1) {
+  caddie::simt::tile_product(sums, {{low0, low1}, {high0, high1}, {b0, b1}});
+}
+inline void let_next_begin() {}
+inline void wait_for_previous() { caddie::simt::wait_for_previous(); }
+inline void prefetch(const void*) {}
 // Round to nearest, ties to even.
 inline std::uint16_t __float2bfloat16_rn(float x) {
   const std::uint32_t bits = __float_as_uint(x);
@@ -80,6 +106,11 @@ inline float __fsqrt_rn(float a) { return std::sqrt(a); }
 template <class... P, class... A>
 void launch(void (*kernel)(P...), std::int64_t blocks, int threads, void*, const A&... arguments) {
   caddie::simt::run(blocks, threads, [&] { kernel(arguments...); });
+}
+template <class... P, class... A>
+void launch_early(bool early, void (*kernel)(P...), std::int64_t blocks, int threads, void* stream, const A&... arguments) {
+  if (!early) return launch(kernel, blocks, threads, stream, arguments...);
+  caddie::simt::run_early(blocks, threads, [=] { kernel(arguments...); });
 }
 
 }  // namespace caddie::ops::cuda

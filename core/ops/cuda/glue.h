@@ -8,12 +8,13 @@
 
 #include "caddie/error.h"
 #include "core/ops/cuda/kernels/kernels.h"
+#include "core/ops/recorded.h"
 
 namespace caddie::ops::cuda {
 
 // The stream that LibTorch's ops of this thread go to (device.cpp).
 void* current_stream();
-inline Launch launch_for(at::ScalarType type) { return {current_stream(), type == at::kBFloat16}; }
+inline Launch launch_for(at::ScalarType type) { return {current_stream(), type == at::kBFloat16, EarlyLaunches::allowed()}; }
 
 inline const float* floats(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr; }
 inline float* floats_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr<float>() : nullptr; }

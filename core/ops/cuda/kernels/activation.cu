@@ -139,7 +139,10 @@ const char* launch_error() {
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 #else
-const char* launch_error() { return nullptr; }
+const char* launch_error() {
+  simt::finish();
+  return nullptr;
+}
 #endif
 
 }  // namespace caddie::ops::cuda

@@ -12,6 +12,7 @@ using Index = std::int64_t;
 struct Launch {
   void* stream;
   bool bfloat16;
+  bool early = false;  // kernels of generation: simt.h, launch_early; their weights, gains and tables must be written by then
 };
 
 // The error of a launch before, or null. Takes it away.
@@ -174,12 +175,12 @@ struct FewRows {
 void few_rows(const Launch&, const FewRows&);
 
 // next[r], and tokens[r, p + 1] where there is a place for it, p = *position: the first token whose cumulated probability at this
-// temperature exceeds levels[p, r] (0: the first of the likeliest). logits [rows, vocabulary]; tokens [rows, length] or null.
+// temperature exceeds levels[p, r] (0: the first of the likeliest); then p + 1 is the position. logits [rows, vocabulary]; tokens [rows, length] or null.
 struct Sample {
   Index rows, vocabulary, length;
   const float* logits;
   const double* levels;
-  const std::int64_t* position;
+  std::int64_t* position;
   double temperature;
   std::int64_t *next, *tokens;
 };

@@ -112,6 +112,8 @@ __global__ void __launch_bounds__(kThreads) row_norm_kernel(RowNorm a) {
 
 template <class T, int V, int N>
 __global__ void __launch_bounds__(kThreads) scaled_add_kernel(ScaledAdd a) {
+  let_next_begin();
+  wait_for_previous();
   const auto [lane, warp, first, stride] = place();
   const int width = static_cast<int>(a.width);
   float scale[N][V];
@@ -237,6 +239,7 @@ __global__ void __launch_bounds__(kThreads) mix_backward_kernel(MixBackward a) {
 
 template <class T, int V, int N>
 __global__ void __launch_bounds__(kThreads) embed_kernel(Embed a) {
+  let_next_begin();
   const auto [lane, warp, first, stride] = place();
   const int width = static_cast<int>(a.width);
   for (Index row = first; row < a.rows; row += stride) {
@@ -306,7 +309,7 @@ void row_norm(const Launch& l, const RowNorm& a) {
 
 void scaled_add(const Launch& l, const ScaledAdd& a) {
   with_rows(l, a.width, [&](auto element, auto v, auto n) {
-    launch(scaled_add_kernel<decltype(element), v(), n()>, capped(blocks_for(a.rows, kWarps)), kThreads, l.stream, a);
+    launch_early(l.early, scaled_add_kernel<decltype(element), v(), n()>, capped(blocks_for(a.rows, kWarps)), kThreads, l.stream, a);
   });
 }
 

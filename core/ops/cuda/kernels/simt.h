@@ -20,6 +20,52 @@ template <class... P, class... A>
 void launch(void (*kernel)(P...), Index blocks, int threads, void* stream, const A&... arguments) {
   if (blocks > 0) kernel<<<static_cast<unsigned>(blocks), threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
 }
+
+// With `early` (and from sm_90 on) the kernel may begin when all blocks of the launch ahead of it have called let_next_begin() or
+// have ended. Every block of such a kernel must call wait_for_previous(): what comes before that call may read only what no launch
+// of the chain writes, and write nothing. As each waits for the one ahead of it, a wait is one for the whole chain. What is launched
+// plainly behind such kernels, or lets nothing begin, keeps the order of the stream.
+template <class... P, class... A>
+void launch_early(bool early, void (*kernel)(P...), Index blocks, int threads, void* stream, const A&... arguments) {
+  if (early) {  // code for older devices does not wait
+    cudaFuncAttributes known{};
+    early = cudaFuncGetAttributes(&known, kernel) == cudaSuccess && known.ptxVersion >= 90;
+  }
+  if (!early) return launch(kernel, blocks, threads, stream, arguments...);
+  if (blocks <= 0) return;
+  cudaLaunchAttribute begin{};
+  begin.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  begin.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = &begin;
+  config.numAttrs = 1;
+  cudaLaunchKernelEx(&config, kernel, arguments...);  // launch_error() has its error
+}
+__device__ __forceinline__ void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// A hint: changes nothing, and may be given for what is being written.
+__device__ __forceinline__ void prefetch(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
+
+// Tensor cores: sums [16, 8] += a [16, 16] b [16, 8] of bfloat16 pairs. Lane l has the sums of row l / 4 (the first two) and l / 4 + 8,
+// columns 2 (l % 4) and the next; of a the rows l / 4 (`low`) and l / 4 + 8 (`high`), pairs l % 4 (0) and l % 4 + 4 (1); of b the
+// column l / 4, the same pairs.
+__device__ __forceinline__ void tile_product(float (&sums)[4], std::uint32_t low0, std::uint32_t high0, std::uint32_t low1,
+                                             std::uint32_t high1, std::uint32_t b0, std::uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(low0), "r"(high0), "r"(low1), "r"(high1), "r"(b0), "r"(b1));
+}
 #endif
 
 struct bf16 {
