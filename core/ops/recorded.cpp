@@ -1,6 +1,7 @@
 #include "core/ops/recorded.h"
 
-#include <utility>
+#include <cstdlib>
+#include <string_view>
 
 #include "core/ops/cuda/recorder.h"
 
@@ -39,7 +40,10 @@ namespace {
 thread_local bool early_launches = false;
 }
 
-EarlyLaunches::EarlyLaunches(bool wanted) : before_(std::exchange(early_launches, wanted)) {}
+EarlyLaunches::EarlyLaunches(bool wanted) : before_(early_launches) {
+  const char* asked = std::getenv("CADDIE_EARLY_LAUNCHES");
+  early_launches = wanted && !(asked != nullptr && std::string_view(asked) == "0");
+}
 EarlyLaunches::~EarlyLaunches() { early_launches = before_; }
 bool EarlyLaunches::allowed() { return early_launches; }
 
