@@ -1,5 +1,5 @@
 // Autograd of the attention half of a block on a CUDA device. Norms are never written: a product of raw rows times their
-// 1 / rms is the product of normed rows, and queries, keys and values are made from it in place. The output's projection
+// 1 / rms is the product of normed rows, and queries, keys and values are made from it in registers, or in place. The output's projection
 // has the channels' scales in its weights and adds to the residual stream in place, inside the matrix product.
 // Kept for backward, elements a position: x, q, k, v, what attention gave (and that after exclusion): 4 to 5 D. The mix is made
 // again from x and x0 by the kernel that differentiates it.
@@ -56,10 +56,15 @@ at::Tensor run_forward(const Inputs& in, Kept& kept, std::int64_t from, bool for
   at::Tensor out = new_like({rows, width}, in.x);  // the mix, until the output's projection is added
   kept.norm = new_floats({rows}, in.x);
   mix_norm(launch, {rows, width, bytes(in.x), bytes(in.x0), floats(in.mix), bytes_of(out), floats_of(kept.norm)});
-  kept.qkv = at::mm(out, in.qkv.t());
   if (for_backward) kept.head_norm = new_floats({rows, in.heads() + in.kv_heads}, in.x);
-  heads_forward(launch, {rows, in.length(), in.heads(), in.kv_heads, in.head(), bytes_of(kept.qkv), floats(kept.norm),
-                         floats(in.cos), floats(in.sin), floats(in.gain), floats_of(kept.head_norm)});
+  const bool in_registers = product_heads_fit(launch, width, in.heads(), in.kv_heads, in.head());
+  kept.qkv = in_registers ? new_like({rows, all_heads * in.head()}, in.x) : at::mm(out, in.qkv.t());
+  const Heads heads{rows, in.length(), in.heads(), in.kv_heads, in.head(), bytes_of(kept.qkv), floats(kept.norm),
+                    floats(in.cos), floats(in.sin), floats(in.gain), floats_of(kept.head_norm)};
+  if (in_registers)
+    product_heads(launch, {rows, width, all_heads * in.head(), bytes(out), bytes(in.qkv)}, heads);
+  else
+    heads_forward(launch, heads);
   const auto q = part(kept.qkv, in, 0, in.heads()), k = part(kept.qkv, in, in.heads(), in.kv_heads);
   const auto v = part(kept.qkv, in, all_heads - in.kv_heads, in.kv_heads);
   const auto wanted = in.length() - from;

@@ -1,5 +1,6 @@
-// Autograd of the MLP half of a block on a CUDA device. The norm is a factor of the first product's rows, the activation works
-// in place, the second product has the scales in its weights and adds to a copy of the stream inside the matrix product.
+// Autograd of the MLP half of a block on a CUDA device. The norm is a factor of the first product's rows, the activation and its
+// derivative are applied to products in registers where the device has such kernels, else in place; the second product has the
+// scales in its weights and adds to a copy of the stream inside the matrix product.
 // Kept for backward, elements a position: x, the activated channels and one bit each.
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -15,6 +16,7 @@ using torch::autograd::variable_list;
 
 struct Kept {
   at::Tensor norm, activated, signs, scaled_down;
+  at::Tensor turned_down;  // scaled_down transposed, where a product is finished in registers
 };
 
 // x [rows, D]
@@ -25,12 +27,21 @@ at::Tensor run_forward(const at::Tensor& x, const at::Tensor& up, const at::Tens
   at::Tensor out = new_like({rows, width}, x);
   kept.norm = new_floats({rows}, x);
   row_norm(launch, {rows, width, bytes(x), bytes_of(out), nullptr, floats_of(kept.norm)});
-  kept.activated = at::mm(x, up.t());
-  if (for_backward) kept.signs = at::empty({rows, (hidden + 7) / 8}, x.options().dtype(at::kByte).requires_grad(false));
-  activate(launch, {rows, hidden, bytes(kept.activated), floats(kept.norm), static_cast<float>(slope), bytes_of(kept.activated),
-                    for_backward ? kept.signs.mutable_data_ptr<std::uint8_t>() : nullptr});
+  const bool in_registers = product_fits(launch, width, hidden);
+  const auto bytes_for_signs = in_registers ? product_signs_bytes(rows, hidden) : rows * ((hidden + 7) / 8);
+  if (for_backward) kept.signs = at::empty({bytes_for_signs}, x.options().dtype(at::kByte).requires_grad(false));
+  auto* signs = for_backward ? kept.signs.mutable_data_ptr<std::uint8_t>() : nullptr;
+  const auto factor = static_cast<float>(slope);
+  if (in_registers) {
+    kept.activated = new_like({rows, hidden}, x);
+    product_activate(launch, {rows, width, hidden, bytes(x), bytes(up)}, floats(kept.norm), factor, bytes_of(kept.activated), signs);
+    if (for_backward) kept.turned_down = new_like({hidden, width}, down);
+  } else {
+    kept.activated = at::mm(x, up.t());
+    activate(launch, {rows, hidden, bytes(kept.activated), floats(kept.norm), factor, bytes_of(kept.activated), signs});
+  }
   kept.scaled_down = at::empty_like(down);
-  scale_rows(launch, {width, hidden, bytes(down), floats(scale), bytes_of(kept.scaled_down)});
+  scale_rows(launch, {width, hidden, bytes(down), floats(scale), bytes_of(kept.scaled_down), bytes_of(kept.turned_down)});
   out.addmm_(kept.activated, kept.scaled_down.t());
   check_launches();
   return out;
@@ -43,7 +54,9 @@ class MlpHalfFunction : public torch::autograd::Function<MlpHalfFunction> {
     (void)up, (void)down;
     Kept kept;
     const auto out = run_forward(x, up_copy, down_copy, scale, slope, kept, /*for_backward=*/true);
-    context->save_for_backward({x, up_copy, down_copy, scale, kept.norm, kept.activated, kept.signs, kept.scaled_down});
+    context->save_for_backward({x, up_copy, down_copy, scale, kept.norm, kept.activated, kept.signs,
+                                kept.turned_down.defined() ? kept.turned_down : kept.scaled_down});
+    context->saved_data["in_registers"] = kept.turned_down.defined();
     context->saved_data["slope"] = slope;
     return out;
   }
@@ -54,12 +67,20 @@ class MlpHalfFunction : public torch::autograd::Function<MlpHalfFunction> {
     const auto launch = launch_for(x.scalar_type());
     const auto rows = x.size(0), width = x.size(1), hidden = up.size(0);
     const auto gradient = gradients[0].contiguous();
-    at::Tensor of_hidden = at::mm(gradient, s[7]);
+    const auto slope = static_cast<float>(context->saved_data["slope"].toDouble());
+    at::Tensor of_hidden;
+    if (context->saved_data["in_registers"].toBool()) {
+      of_hidden = new_like({rows, hidden}, x);
+      product_activate_backward(launch, {rows, width, hidden, bytes(gradient), bytes(s[7])}, floats(norm), slope, bytes(activated),
+                                signs.const_data_ptr<std::uint8_t>(), bytes_of(of_hidden));
+    } else {
+      of_hidden = at::mm(gradient, s[7]);
+      activate_backward(launch, {rows, hidden, bytes(activated), floats(norm), signs.const_data_ptr<std::uint8_t>(), slope,
+                                 bytes_of(of_hidden)});
+    }
     const auto of_down = weight_product(gradient, activated);
     const auto of_scale = at::empty_like(scale);
     scaled_weight_backward(launch, {width, hidden, bytes(down), floats(scale), floats_of(of_down), floats_of(of_scale)});
-    activate_backward(launch, {rows, hidden, bytes(activated), floats(norm), signs.const_data_ptr<std::uint8_t>(),
-                               static_cast<float>(context->saved_data["slope"].toDouble()), bytes_of(of_hidden)});
     const auto of_up = weight_product(of_hidden, x);
     const auto of_normed = at::mm(of_hidden, up);
     of_hidden.reset();

@@ -77,6 +77,27 @@ __global__ void __launch_bounds__(kThreads) scale_rows_kernel(ScaleRows a) {
   for (Index i = threadIdx.x; i < a.columns; i += kThreads) to[i] = narrow<T>(scale * widen(from[i]));
 }
 
+// A block turns a tile of 32 x 32: kWarps rows at a time.
+template <class T>
+__global__ void __launch_bounds__(kThreads) scale_rows_twice_kernel(ScaleRows a, Index column_tiles) {
+  __shared__ T tile[kWarp][kWarp + 2];
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const Index first_row = static_cast<Index>(blockIdx.x) / column_tiles * kWarp;
+  const Index first_column = static_cast<Index>(blockIdx.x) % column_tiles * kWarp;
+  for (int i = warp; i < kWarp; i += kWarps) {
+    const Index row = first_row + i, column = first_column + lane;
+    if (row >= a.rows || column >= a.columns) continue;
+    const T scaled = narrow<T>(a.scale[row] * widen(static_cast<const T*>(a.weight)[row * a.columns + column]));
+    static_cast<T*>(a.out)[row * a.columns + column] = scaled;
+    tile[i][lane] = scaled;
+  }
+  __syncthreads();
+  for (int i = warp; i < kWarp; i += kWarps) {
+    const Index row = first_row + lane, column = first_column + i;
+    if (row < a.rows && column < a.columns) static_cast<T*>(a.transposed)[column * a.rows + row] = tile[lane][i];
+  }
+}
+
 template <class T>
 __global__ void __launch_bounds__(kThreads) scaled_weight_backward_kernel(ScaledWeightBackward a) {
   __shared__ float shared[kWarps];
@@ -123,7 +144,11 @@ void activate_backward(const Launch& l, const ActivateBackward& a) {
 
 void scale_rows(const Launch& l, const ScaleRows& a) {
   with_type(l.bfloat16, [&](auto element) {
-    launch(scale_rows_kernel<decltype(element)>, a.rows, kThreads, l.stream, a);
+    const Index column_tiles = blocks_for(a.columns, kWarp);
+    if (a.transposed != nullptr)
+      launch(scale_rows_twice_kernel<decltype(element)>, blocks_for(a.rows, kWarp) * column_tiles, kThreads, l.stream, a, column_tiles);
+    else
+      launch(scale_rows_kernel<decltype(element)>, a.rows, kThreads, l.stream, a);
   });
 }
 

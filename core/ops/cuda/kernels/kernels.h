@@ -230,6 +230,24 @@ struct ActivateBackward {
 };
 void activate_backward(const Launch&, const ActivateBackward&);
 
+// ---- products that are finished in registers: bfloat16, compute capability 9.0 ------------------------------------------
+// x W^T of dense x [rows, inputs] and W [outputs, inputs]; the product itself is never written. The fits() look at the current
+// device too.
+struct Product {
+  Index rows, inputs, outputs;
+  const void *x, *weight;
+};
+bool product_fits(const Launch&, Index inputs, Index outputs);
+bool product_heads_fit(const Launch&, Index inputs, Index heads, Index kv_heads, Index head);
+// out [rows, outputs] = LeakyReLU(norm product, slope)^2. signs: product_signs_bytes, in an order of their own; null if not wanted.
+Index product_signs_bytes(Index rows, Index outputs);
+void product_activate(const Launch&, const Product&, const float* norm, float slope, void* out, std::uint8_t* signs);
+// out = product times d activated / d (norm product), times norm: with activated and signs as product_activate left them.
+void product_activate_backward(const Launch&, const Product&, const float* norm, float slope, const void* activated,
+                               const std::uint8_t* signs, void* out);
+// heads_forward of the product, to Heads::qkv.
+void product_heads(const Launch&, const Product&, const Heads&);
+
 // ---- loss ----------------------------------------------------------------------------------------------------------
 // Of products [rows, vocabulary] of rows that were not normed: z = cap tanh(norm product / cap), nats = cross entropy. With
 // `write`: products become the gradient of norm x product, times norm, times row_gradient[row] (null: times `weight`).
@@ -248,12 +266,13 @@ struct CrossEntropy {
 void cross_entropy(const Launch&, const CrossEntropy&);
 
 // ---- weights -------------------------------------------------------------------------------------------------------
-// out[j, k] = scale[j] weight[j, k].
+// out[j, k] = scale[j] weight[j, k], and transposed[k, j] the same if it is given.
 struct ScaleRows {
   Index rows, columns;
   const void* weight;
   const float* scale;
   void* out;
+  void* transposed = nullptr;
 };
 void scale_rows(const Launch&, const ScaleRows&);
 // Of y = x + scale (h W^T), with product = gradient^T h: scale_gradient[j] = sum over k of product[j, k] W[j, k]; product
