@@ -88,16 +88,9 @@ struct ActivateBackwardEpilogue {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const Index row = at.row_of(r);
-      const bf16* from = activated + at.offset_of(row);
+      const auto* from = reinterpret_cast<const uint4*>(activated + at.offset_of(row));
 #pragma unroll
-      for (int part = 0; part < 4; ++part) {
-        uint4& to = e.activated[r][part];
-        to = uint4{0, 0, 0, 0};
-        if (row < at.rows)
-          asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                       : "=r"(to.x), "=r"(to.y), "=r"(to.z), "=r"(to.w)
-                       : "l"(from + 32 * part));
-      }
+      for (int part = 0; part < 4; ++part) e.activated[r][part] = row < at.rows ? __ldg(from + 4 * part) : uint4{0, 0, 0, 0};
       e.norm[r] = row < at.rows ? __ldg(norm + row) : 0.0f;
     }
     e.signs = __ldg(signs + at.tile * kGroup + at.thread);
