@@ -18,6 +18,7 @@
 #include "core/bench/muted_communicator.h"
 #include "core/data/loader.h"
 #include "core/train/train.h"
+#include "core/train/trainer.h"
 
 namespace caddie::bench {
 namespace {
@@ -89,6 +90,15 @@ void add_ranks(Json& result, Communicator& ranks, const Steps& steps, const at::
   for (int rank = 0; rank < ranks.size(); ++rank) result["own_work_ms_of_ranks"].push_back(1000 * rows[rank][0].item<double>());
 }
 
+// The optimizers and averages alone, on the gradients of one more step.
+std::vector<double> time_updates(const train::TrainJob& job, const train::TrainSettings& settings, const at::Device& device) {
+  train::Trainer trainer(job.model, settings, job.optimizers, job.communicator, job.services);
+  std::vector<Batch> batches;
+  for (std::int64_t i = 0; i < settings.micro_batches; ++i) batches.push_back(job.batches.next());
+  trainer.step(batches, 1.0);
+  return time_calls(device, 10, [&] { trainer.update(1.0); });
+}
+
 }  // namespace
 
 Json train(Bench& bench) {
@@ -120,7 +130,10 @@ Json train(Bench& bench) {
   train::train(settings, job);
 
   Json result = bench.head("train");
+  bench.add_memory(result);  // before there is a second trainer
   add_spread(result, "step_ms", steps.together(), 1000);
+  if (ranks.size() == 1) add_spread(result, "optimizer_ms", time_updates(job, settings, session.device()), 1000);
+  result["samples"] = steps.together().size();
   const double step = spread(steps.together()).median;
   result["tokens_per_step"] = settings.tokens_per_step;
   result["tokens_per_second"] = static_cast<double>(settings.tokens_per_step) / step;
@@ -128,7 +141,6 @@ Json train(Bench& bench) {
   result["first_step_seconds"] = first;
   result["train_loss"] = loss;
   result["path"] = model->path();
-  bench.add_memory(result);
   if (ranks.size() > 1) add_ranks(result, session.communicator(), steps, session.device());
   return result;
 }

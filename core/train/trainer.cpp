@@ -185,6 +185,12 @@ double Trainer::step(std::span<const Batch> micro_batches, double rate_factor, d
   const Measured measured = accumulate(micro_batches);
   const at::NoGradGuard guard;
   const double loss = mean_loss(measured, micro_batches);
+  update(rate_factor, progress);
+  return loss;
+}
+
+void Trainer::update(double rate_factor, double progress) {
+  const at::NoGradGuard guard;
   if (settings_.gradient_clip > 0) clip();
   for (std::size_t i = 0; i < optimizers_.size(); ++i) {
     if (!optimizers_[i]) continue;
@@ -196,7 +202,6 @@ double Trainer::step(std::span<const Batch> micro_batches, double rate_factor, d
     averager_.update(steps_, rate_factor, progress);
   }
   ++steps_;
-  return loss;
 }
 
 void Trainer::report_not_finite(const at::Tensor& measured, std::span<const Batch> micro_batches) {

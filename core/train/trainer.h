@@ -43,6 +43,8 @@ class CADDIE_API Trainer {
   // the budget is used. Returns the mean loss over micro batches and ranks, in nats. Throws Error(failed) if a loss or
   // gradient is not finite: it names step, micro batch and the first tensor, and no weight was changed.
   double step(std::span<const Batch> micro_batches, double rate_factor, double progress = 0);
+  // Its part after the gradients are there: optimizers and averages, with those of the last step.
+  void update(double rate_factor, double progress = 0);
 
   std::int64_t steps() const { return steps_; }  // done so far
   Averager& averager() { return averager_; }

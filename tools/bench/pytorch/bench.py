@@ -8,6 +8,7 @@ Parts: train, eval, sliding, ttt, generate, gptq. Prints one JSON line.
 import argparse
 import contextlib
 import json
+import os
 import resource
 import statistics
 import time
@@ -19,6 +20,11 @@ from model import SHAPES, Linear, Model
 from optimizers import Optimizers
 
 STRIDE = 64
+
+
+def seconds_since_process_start():
+    ticks = float(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19])
+    return float(open("/proc/uptime").read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Bench:
@@ -81,10 +87,14 @@ class Bench:
                 p.grad.zero_()
             if not first:
                 self.wait()
-                first.append(time.perf_counter() - began)
+                first.extend((time.perf_counter() - began, seconds_since_process_start()))
 
         seconds = self.time(step, self.a.steps or 10, warm=2)
-        return self.result(seconds, c["tokens_per_step"], first_step_seconds=first[0])
+        for p in self.model.parameters():
+            p.grad.normal_()
+        updates = self.time(optimizers.step, 10)
+        return self.result(seconds, c["tokens_per_step"], first_step_seconds=first[0], first_step_with_start_seconds=first[1],
+                           optimizer_ms_median=1000 * statistics.median(updates))
 
     def batches(self, count):
         rows = max(1, (65536 if self.device.type == "cuda" else 8192) // self.c["sequence"])
