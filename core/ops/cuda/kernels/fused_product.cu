@@ -38,7 +38,7 @@ struct Work {
 __device__ __forceinline__ void copy_tiles(Shared& shared, const CUtensorMap& x, const CUtensorMap& weight, const Work& work,
                                            int column, int first) {
   hopper::expect_bytes(&shared.weight_there, static_cast<std::uint32_t>(work.steps) * kWeightBytes);
-  for (int i = 0; i < work.steps; ++i) 
+  for (int i = 0; i < work.steps; ++i)
     hopper::load_tile(shared.weight[i], &weight, {i * kStep, 0, 0, 0, column / 32}, &shared.weight_there);
   int stage = 0;
   std::uint32_t round = 0;
