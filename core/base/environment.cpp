@@ -8,14 +8,15 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <sstream>
+#include <set>
 #include <string>
+#include <system_error>
 
 namespace caddie {
 namespace {
 
 // The value after "key :" of the first such line of /proc/cpuinfo or /proc/meminfo.
-std::string proc_value(const char* file, const std::string& key) {
+std::string proc_value(const std::filesystem::path& file, const std::string& key) {
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
     if (!line.starts_with(key)) continue;
@@ -28,6 +29,16 @@ std::string proc_value(const char* file, const std::string& key) {
 }
 
 }  // namespace
+
+std::string gpu_models(const std::filesystem::path& drivers_list) {
+  std::set<std::string> models;
+  std::error_code missing;
+  for (const auto& gpu : std::filesystem::directory_iterator(drivers_list, missing))
+    if (const std::string model = proc_value(gpu.path() / "information", "Model"); !model.empty()) models.insert(model);
+  std::string names;
+  for (const std::string& model : models) names += (names.empty() ? "" : ", ") + model;
+  return names;
+}
 
 bool cpu_has(const char* feature) {
   static const std::string flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
@@ -73,6 +84,7 @@ Json environment_facts() {
   facts["memory_bytes"] = total_memory_bytes();
   facts["cuda"] = at::hasCUDA();
   facts["gpus"] = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  if (const std::string models = gpu_models(); facts["gpus"] != 0 && !models.empty()) facts["gpu"] = models;
   return facts;
 }
 

@@ -3,6 +3,9 @@
 
 #include <c10/core/Device.h>
 
+#include <filesystem>
+#include <string>
+
 #include "caddie/export.h"
 #include "core/base/json.h"
 
@@ -10,6 +13,8 @@ namespace caddie {
 
 // compiler, LibTorch, ABI tag, CPU model and features, cores, memory, GPU, git commit of the sources, threads.
 CADDIE_API Json environment_facts();
+// The models of the GPUs that a driver of NVIDIA's lists in this folder, each once, in order: "NVIDIA H100 80GB HBM3". Empty without.
+CADDIE_API std::string gpu_models(const std::filesystem::path& drivers_list = "/proc/driver/nvidia/gpus");
 // "avx512_bf16" and the like, from the CPU's own flags.
 CADDIE_API bool cpu_has(const char* feature);
 CADDIE_API std::int64_t total_memory_bytes();

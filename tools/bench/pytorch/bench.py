@@ -68,6 +68,8 @@ class Bench:
                "threads": torch.get_num_threads(), "torch": torch.__version__,
                "step_ms_median": 1000 * median, "step_ms_low": 1000 * low, "step_ms_high": 1000 * high,
                "samples": len(seconds), "peak_memory_bytes": peak}
+        if self.device.type == "cuda":
+            out["gpu"] = torch.cuda.get_device_name(self.device)
         if tokens:
             out["tokens_per_second"] = tokens / median
         return out | more
@@ -164,7 +166,8 @@ class Bench:
                 p = self.model.logits(tokens)[:, -1].float().softmax(-1)
                 tokens = torch.cat((tokens, torch.multinomial(p, 1)), dim=1)
 
-        return self.result(self.time(run, self.a.steps or 1, warm=0), sequences * length)
+        # A GPU's first call chooses kernels for each of the lengths, which takes longer than they do.
+        return self.result(self.time(run, self.a.steps or 1, warm=1 if self.device.type == "cuda" else 0), sequences * length)
 
     @torch.no_grad()
     def gptq(self):
