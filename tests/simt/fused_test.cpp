@@ -27,6 +27,40 @@ TEST_CASE("mlp_half by kernels") {
           run([](const auto& a, const auto& w) { return ops::mlp_half(a, w); }), {x, up, down, scale}, tolerance_of(type));
 }
 
+#ifndef CADDIE_TEST_EMULATED
+// So many rows that every block of a kernel takes many tiles of them, its groups of warps in turn and its copies in rounds.
+TEST_CASE("halves of many rows, in bfloat16") {
+  if (skip()) return;
+  constexpr std::int64_t kBatch = 43, kLength = 1003, kWidth = 128, kHead = 64;
+  Draw draw(12);
+  const auto x = draw.leaf({kBatch, kLength, kWidth}), x0 = draw.normal({kBatch, kLength, kWidth});
+  const auto up = draw.normal({2 * kWidth, kWidth}, 0.1), down = draw.normal({kWidth, 2 * kWidth}, 0.1), scale = draw.normal({kWidth}, 0.3, 1);
+  const auto qkv = draw.normal({2 * kWidth, kWidth}, 0.1), output = draw.normal({kWidth, kWidth}, 0.1);
+  const auto mix = draw.normal({2, kWidth}, 0.3, 0.7), gain = draw.normal({2}, 0.3, 1.5);
+  const auto tables = ops::rope_tables(kLength, kHead, 10000);
+  const auto cos = tables.first.to(device()), sin = tables.second.to(device());
+  const auto bf16 = [](const at::Tensor& t) { return t.to(at::kBFloat16); };
+  const auto run = [&] {
+    const ops::AttentionHalf first{mix, qkv.narrow(0, 0, kWidth), qkv.narrow(0, kWidth, kHead), qkv.narrow(0, kWidth + kHead, kHead),
+                                   bf16(qkv), gain, output, bf16(output), scale, 1, true};
+    const auto middle = ops::attention_half(bf16(x), bf16(x0), first, cos, sin);
+    const auto out = ops::mlp_half(middle, {up, bf16(up), down, bf16(down), scale, 0.5});
+    const auto weights = Draw(13).normal(out.sizes().vec()).to(at::kBFloat16);
+    return std::vector<at::Tensor>{out.detach(), torch::autograd::grad({out}, {x}, {weights})[0]};
+  };
+  const auto got = run();
+  const Oracle oracle;
+  const auto expected = run();
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    INFO((i == 0 ? "value" : "gradient"));
+    const auto wide = expected[i].to(at::kFloat).view({-1, kWidth});
+    const auto error = got[i].to(at::kFloat).view({-1, kWidth}).sub(wide).norm(2, 1, false).div(wide.norm(2, 1, false));
+    CHECK(error.max().item<double>() < 0.15);  // of any row: one tile that is wrong has rows near 1
+    CHECK(error.mean().item<double>() < 0.03);
+  }
+}
+#endif
+
 namespace {
 at::Tensor half(const at::Tensor& x, const at::Tensor& x0, const ops::AttentionHalf& weights, const at::Tensor& cos,
                 const at::Tensor& sin, std::int64_t from) {

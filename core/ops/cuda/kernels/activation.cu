@@ -160,7 +160,10 @@ void scaled_weight_backward(const Launch& l, const ScaledWeightBackward& a) {
 
 #ifdef __CUDACC__
 const char* launch_error() {
+  const char* before = failed_before_launch;
+  failed_before_launch = nullptr;
   const cudaError_t error = cudaGetLastError();
+  if (before != nullptr) return before;
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 #else

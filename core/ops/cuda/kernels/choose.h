@@ -38,6 +38,9 @@ const T* as(const void* p) { return static_cast<const T*>(p); }
 template <class T>
 T* as(void* p) { return static_cast<T*>(p); }
 
+// What launch_error tells, where something before a launch failed. Of this thread.
+inline thread_local const char* failed_before_launch = nullptr;
+
 inline constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 inline Index blocks_for(Index tasks, Index tasks_a_block) { return (tasks + tasks_a_block - 1) / tasks_a_block; }
 // A grid that an H100 holds at once when `each` blocks fit on a multiprocessor (at most 4: kPartials); the blocks then walk

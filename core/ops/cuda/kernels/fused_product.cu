@@ -2,7 +2,8 @@
 // capability 9.0. A block keeps 128 rows of W in shared memory for good, x streams past: one thread copies, four groups of four
 // warps take tiles in turn: while three finish theirs, the fourth one's products run.
 // Bound: 2 rows inputs outputs operations, and x once (from the L2 cache for all but one column of tiles), and what the epilogue
-// moves. On an H100 the products alone run at 750 TFLOP/s; two groups of twice the rows left the matrix units waiting for epilogues.
+// moves. On an H100 the products alone run at 750 TFLOP/s. With two groups of twice the rows they waited for the epilogues, which
+// are latency: few instructions of a warp at once.
 #include "core/ops/cuda/kernels/kernels.h"
 
 #ifdef __CUDACC__
@@ -32,7 +33,8 @@ struct Shared {
 
 struct Work {
   Index rows;
-  int outputs, steps, row_tiles, column_tiles, shares;  // block b: column b % column_tiles, every shares-th row from b / column_tiles
+  int outputs, steps, row_tiles, column_tiles;
+  int shares;  // block b: column tile b % column_tiles, every shares-th row tile from b / column_tiles on
 };
 
 __device__ __forceinline__ void copy_tiles(Shared& shared, const CUtensorMap& x, const CUtensorMap& weight, const Work& work,
@@ -144,9 +146,10 @@ CUtensorMap map_of(const void* matrix, const cuuint64_t (&sizes)[N], const cuuin
   CUtensorMap map{};
   cuuint32_t steps[N];
   std::fill(steps, steps + N, 1u);
-  encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, N, const_cast<void*>(matrix), sizes, strides, box, steps,
-            CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-            CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult made = encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, N, const_cast<void*>(matrix), sizes, strides, box, steps,
+                                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (made != CUDA_SUCCESS) failed_before_launch = "a matrix cannot be copied in tiles: it must begin at a multiple of 16 bytes";
   return map;
 }
 // x [rows, inputs] in tiles of kTileRows x kStep.
@@ -162,21 +165,22 @@ CUtensorMap map_of_weight(const Product& p) {
                    {kStep, 2, 4, 4, kTileColumns / 32});
 }
 
+constexpr int kMostDevices = 64;
+int current_device() {
+  int device = 0;
+  cudaGetDevice(&device);
+  return device < kMostDevices ? device : 0;
+}
+
 struct Processors {
   int count = 0;
   bool usable = false;
 };
 // Of the current device.
 const Processors& processors() {
-  constexpr int kMostDevices = 64;
   static Processors known[kMostDevices];
   static bool asked[kMostDevices];
-  int device = 0;
-  cudaGetDevice(&device);
-  if (device >= kMostDevices) {
-    static const Processors none;
-    return none;
-  }
+  const int device = current_device();
   if (!asked[device]) {  // twice by two threads gives the same
     int major = 0, count = 0;
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
@@ -189,15 +193,20 @@ const Processors& processors() {
 
 template <class Epilogue>
 void run(const Launch& l, const Product& p, const Epilogue& epilogue) {
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(product_kernel<Epilogue>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
-  (void)allowed;  // the launch tells
+  // Of a device; again by another thread does no harm.
+  static bool allowed[kMostDevices];
+  const int device = current_device();
+  if (!allowed[device])
+    allowed[device] = cudaFuncSetAttribute(product_kernel<Epilogue>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                           sizeof(Shared)) == cudaSuccess;
   const int column_tiles = static_cast<int>(p.outputs) / kTileColumns;
   const int row_tiles = static_cast<int>((p.rows + kTileRows - 1) / kTileRows);
   const int shares = std::min(std::max(processors().count / column_tiles, 1), row_tiles);
   const Work work{p.rows, static_cast<int>(p.outputs), static_cast<int>(p.inputs / kStep), row_tiles, column_tiles, shares};
+  const CUtensorMap x = map_of_x(p), weight = map_of_weight(p);
+  if (failed_before_launch != nullptr) return;
   product_kernel<Epilogue><<<static_cast<unsigned>(shares * column_tiles), (Epilogue::kGroups + 1) * kGroup, sizeof(Shared),
-                             static_cast<cudaStream_t>(l.stream)>>>(map_of_x(p), map_of_weight(p), work, epilogue);
+                             static_cast<cudaStream_t>(l.stream)>>>(x, weight, work, epilogue);
 }
 
 }  // namespace
