@@ -107,12 +107,26 @@ TEST_CASE("after a rank was killed --resume goes on from a checkpoint") {
   resume_after(place, run, 200);
 }
 
-TEST_CASE("the benchmark of training says what communication costs") {
-  const Outcome outcome = caddie::test::caddie({"bench", "train", "--ranks", "2", "--steps", "3", "--json", "model.width=96", "model.layers=2", "model.heads=3", "model.kv_heads=3",
-                                  "model.vocabulary=256", "train.micro_batches=2", "train.tokens_per_step=512"});
+namespace {
+Json small_benchmark(std::vector<std::string> command) {
+  command.insert(command.begin(), {"bench", "train", "--steps", "3", "--json", "model.width=96", "model.layers=2", "model.heads=3",
+                                   "model.kv_heads=3", "model.vocabulary=256", "train.micro_batches=2", "train.tokens_per_step=512"});
+  const Outcome outcome = caddie::test::caddie(command);
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
-  const Json result = result_of(outcome);
+  return result_of(outcome);
+}
+}  // namespace
+
+TEST_CASE("the benchmark of training times the optimizers alone, too") {
+  const Json result = small_benchmark({});
+  CHECK(result.at("samples") == 3);
+  CHECK(result.at("optimizer_ms_median").get<double>() > 0);
+  CHECK(result.at("optimizer_ms_median").get<double>() < result.at("step_ms_high").get<double>());
+}
+
+TEST_CASE("the benchmark of training says what communication costs") {
+  const Json result = small_benchmark({"--ranks", "2"});
   CHECK(result.at("ranks") == 2);
   CHECK(result.at("samples") == 3);
   const double step = result.at("step_ms_median"), hidden = result.at("communication_not_hidden_ms");

@@ -131,7 +131,8 @@ void add_bench_command(Command& root) {
   auto arguments = std::make_shared<Arguments>();
   std::string more = "Parts:\n";
   for (const bench::Part& part : bench::parts()) more += concat("  ", part.name, std::string(12 - std::string(part.name).size(), ' '), part.doc, "\n");
-  more += "With --gpus N or --ranks N the ranks share a step's micro batches. Blocks of steps with communication and blocks without\n"
+  more += "train: optimizer_ms is what of a step its optimizers and averages take.\n"
+          "With --gpus N or --ranks N the ranks share a step's micro batches. Blocks of steps with communication and blocks without\n"
           "take turns in one group; step_ms is the step, own_work_ms that of rank 0 without communication, and\n"
           "communication_not_hidden_ms the step less the mean over ranks of the step without (waits for slower ranks included);\n"
           "communication_not_hidden_share is its part of the step, peak_memory_bytes that of the rank that took most.\n"
