@@ -1,10 +1,15 @@
 // Newton-Schulz iteration of Muon (Jordan et al., 2024; reference section 3), one matrix or a batch of one shape.
 // bfloat16 means: every operation's result is rounded to bfloat16, products accumulate in float32. A CPU without bfloat16
 // products computes the same in float32 and rounds, which is much faster there.
+#include <ATen/Parallel.h>
 #include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_vector_norm.h>
 
+#include <bit>
+#include <cstdint>
 #include <vector>
 
 #include "caddie/error.h"
@@ -25,16 +30,56 @@ at::Tensor iterate(at::Tensor x, Steps steps) {
   return x;
 }
 
-// With `round` after every operation, for bfloat16.
-template <class Round>
-at::Tensor iterate_rounded(at::Tensor x, Steps steps, Round round) {
+// bfloat16 tensors: every operation rounds by itself.
+at::Tensor iterate_in_bfloat16(at::Tensor x, Steps steps) {
   for (const auto& [a, b, c] : steps) {
-    const auto gram = round(at::bmm(x, x.transpose(1, 2)));
-    const auto square = round(at::bmm(gram, gram));
-    const auto polynomial = round(round(gram.mul(b)).add(round(square.mul(c))));
-    x = round(round(x.mul(a)).add(round(at::bmm(polynomial, x))));
+    const auto gram = at::bmm(x, x.transpose(1, 2));
+    const auto polynomial = gram.mul(b).add(at::bmm(gram, gram).mul(c));
+    x = x.mul(a).add(at::bmm(polynomial, x));
   }
   return x;
+}
+
+// As bfloat16 holds it: to nearest, halves to even.
+inline float rounded(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const auto nearest = std::bit_cast<float>((bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u);
+  return x == x ? nearest : x;
+}
+
+constexpr std::int64_t kGrain = 16384;  // elements a thread takes at least
+
+[[gnu::target_clones("avx512f", "avx2", "default")]] void round_range(float* x, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) x[i] = rounded(x[i]);
+}
+// x = a x + b y
+[[gnu::target_clones("avx512f", "avx2", "default")]] void combine_range(float* x, const float* y, float a, float b, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) x[i] = rounded(rounded(a * x[i]) + rounded(b * rounded(y[i])));
+}
+
+void round_all(at::Tensor& x) {
+  float* values = x.mutable_data_ptr<float>();
+  at::parallel_for(0, x.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) { round_range(values + begin, end - begin); });
+}
+void combine(at::Tensor& x, const at::Tensor& y, double a, double b) {
+  float* values = x.mutable_data_ptr<float>();
+  const float* others = y.const_data_ptr<float>();
+  at::parallel_for(0, x.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
+    combine_range(values + begin, others + begin, static_cast<float>(a), static_cast<float>(b), end - begin);
+  });
+}
+
+// The same numbers from float32 tensors: what lies between two products is one pass.
+void iterate_as_bfloat16(at::Tensor& x, Steps steps) {
+  at::Tensor gram = at::empty({x.size(0), x.size(1), x.size(1)}, x.options()), square = at::empty_like(gram), product = at::empty_like(x);
+  for (const auto& [a, b, c] : steps) {
+    at::bmm_out(gram, x, x.transpose(1, 2));
+    round_all(gram);
+    at::bmm_out(square, gram, gram);
+    combine(gram, square, b, c);
+    at::bmm_out(product, gram, x);
+    combine(x, product, a, 1);
+  }
 }
 
 }  // namespace
@@ -65,13 +110,13 @@ at::Tensor newton_schulz(const at::Tensor& g, std::span<const NewtonSchulzStep> 
     const auto round = [](const at::Tensor& m) { return m.to(at::kBFloat16).to(at::kFloat); };
     x = round(x.to(at::kFloat));
     x = round(x.div(round(round(norm(x)).add(epsilon)))).contiguous();
-    x = iterate_rounded(x, steps, round).to(at::kBFloat16);
+    iterate_as_bfloat16(x, steps);
+    x = x.to(at::kBFloat16);
   } else {
-    const auto keep = [](const at::Tensor& m) { return m; };
     x = x.to(at::kBFloat16);
     x = x.div(norm(x).add(epsilon)).contiguous();
     // A GPU's products take the sums with them, which leaves roundings out; elementwise ops would take as long as they do.
-    x = x.is_cuda() ? iterate(x, steps) : iterate_rounded(x, steps, keep);
+    x = x.is_cuda() ? iterate(x, steps) : iterate_in_bfloat16(x, steps);
   }
   if (tall) x = x.transpose(1, 2);
   return x.contiguous().reshape(g.sizes());
