@@ -9,6 +9,6 @@ namespace caddie::ops::cpu {
 CADDIE_API bool has_bfloat16_products();
 CADDIE_API bool has_avx2();    // with FMA
 CADDIE_API bool has_avx512();  // F, BW, DQ, VL
-CADDIE_API bool has_amx();     // tiles for bfloat16
+CADDIE_API bool has_amx();     // tiles for bfloat16, and the system lets this process use them
 
 }  // namespace caddie::ops::cpu

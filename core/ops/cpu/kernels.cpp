@@ -21,6 +21,9 @@ extern const Kernels table;
 namespace avx512_bf16 {
 extern const Kernels table;
 }
+namespace amx {
+extern const Kernels table;
+}
 #endif
 
 namespace {
@@ -31,12 +34,13 @@ const Kernels* named(std::string_view name) {
   if (name == "avx2" && has_avx2()) return &avx2::table;
   if (name == "avx512" && has_avx512()) return &avx512::table;
   if (name == "avx512_bf16" && has_bfloat16_products()) return &avx512_bf16::table;
+  if (name == "amx" && has_amx()) return &amx::table;
 #endif
   return nullptr;
 }
 
 const Kernels* best() {
-  for (const char* name : {"avx512_bf16", "avx512", "avx2"}) {
+  for (const char* name : {"amx", "avx512_bf16", "avx512", "avx2"}) {
     if (const auto* found = named(name)) return found;
   }
   return named("generic");

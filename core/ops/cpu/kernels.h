@@ -160,8 +160,8 @@ struct Kernels {
 };
 
 const Kernels& kernels();
-// For tests and benchmarks: from now on the table of that name ("generic", "avx2", "avx512", "avx512_bf16"); null: the best
-// one. False, and nothing changes, if this processor does not run it.
+// For tests and benchmarks: from now on the table of that name ("generic", "avx2", "avx512", "avx512_bf16", "amx"); null:
+// the best one. False, and nothing changes, if this processor does not run it.
 CADDIE_API bool choose_kernels(const char* name);
 
 }  // namespace caddie::ops::cpu

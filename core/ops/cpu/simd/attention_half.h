@@ -57,6 +57,7 @@ void attention_forward_typed(const Common& common, const AttentionForward& a) {
 
 #pragma omp parallel num_threads(common.threads)
   {
+    [[maybe_unused]] const Tiles tiles;
     const auto qkv_panels = pack_transposed<O>(static_cast<const T*>(a.qkv), width, all, qkv_packed);
     const auto output_panels = pack_transposed<O>(static_cast<const T*>(a.output), inner, width, output_packed);
     float *mixed = nullptr, *products = nullptr;
@@ -129,7 +130,7 @@ void attention_backward_typed(const Common& common, const AttentionBackward& a) 
   const auto *rotated = static_cast<const T*>(a.rotated), *attended = static_cast<const T*>(a.attended);
   auto *rotated_gradient = static_cast<T*>(a.rotated_gradient), *attended_gradient = static_cast<T*>(a.attended_gradient);
 
-  const Index qkv_size = all * padded(width), output_size = width * padded(inner);
+  const Index qkv_size = sum_rows_of<O>(all) * padded(width), output_size = sum_rows_of<O>(width) * padded(inner);
   const Index team_size = qkv_size + output_size + 2 * round_up(width, 32);
   W *qkv_packed = nullptr, *output_packed = nullptr;
   float *sums = nullptr, *gain_sums = nullptr;
@@ -147,6 +148,7 @@ void attention_backward_typed(const Common& common, const AttentionBackward& a) 
 
 #pragma omp parallel num_threads(common.threads)
   {
+    [[maybe_unused]] const Tiles tiles;
     const Index team = omp_get_num_threads();
     float* qkv_sum = sums + omp_get_thread_num() * team_size;  // [(H + 2 K) h, D]
     float* output_sum = qkv_sum + qkv_size;                    // [D, H h], before the scale
@@ -280,6 +282,7 @@ void self_attention_typed(const Common& common, const Attention& a, const T* qkv
   auto* rotated = static_cast<T*>(a.rotated);
 #pragma omp parallel num_threads(common.threads)
   {
+    [[maybe_unused]] const Tiles tiles;
     auto* buffer = static_cast<float*>(common.scratch(1, all * 4));
 #pragma omp for schedule(static)
     for (Index n = 0; n < a.batch * a.length; ++n) {

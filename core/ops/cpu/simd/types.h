@@ -78,7 +78,7 @@ inline float tanh_of(float x) {
   return x < 0 ? -result : result;
 }
 
-inline Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
+constexpr Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 
 // Carves aligned pieces out of one block of memory; with a null block it only counts.
