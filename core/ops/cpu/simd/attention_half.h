@@ -57,7 +57,6 @@ void attention_forward_typed(const Common& common, const AttentionForward& a) {
 
 #pragma omp parallel num_threads(common.threads)
   {
-    [[maybe_unused]] const Tiles tiles;
     const auto qkv_panels = pack_transposed<O>(static_cast<const T*>(a.qkv), width, all, qkv_packed);
     const auto output_panels = pack_transposed<O>(static_cast<const T*>(a.output), inner, width, output_packed);
     float *mixed = nullptr, *products = nullptr;
@@ -130,7 +129,7 @@ void attention_backward_typed(const Common& common, const AttentionBackward& a) 
   const auto *rotated = static_cast<const T*>(a.rotated), *attended = static_cast<const T*>(a.attended);
   auto *rotated_gradient = static_cast<T*>(a.rotated_gradient), *attended_gradient = static_cast<T*>(a.attended_gradient);
 
-  const Index qkv_size = sum_rows_of<O>(all) * padded(width), output_size = sum_rows_of<O>(width) * padded(inner);
+  const Index qkv_size = all * padded(width), output_size = width * padded(inner);
   const Index team_size = qkv_size + output_size + 2 * round_up(width, 32);
   W *qkv_packed = nullptr, *output_packed = nullptr;
   float *sums = nullptr, *gain_sums = nullptr;
@@ -148,7 +147,6 @@ void attention_backward_typed(const Common& common, const AttentionBackward& a) 
 
 #pragma omp parallel num_threads(common.threads)
   {
-    [[maybe_unused]] const Tiles tiles;
     const Index team = omp_get_num_threads();
     float* qkv_sum = sums + omp_get_thread_num() * team_size;  // [(H + 2 K) h, D]
     float* output_sum = qkv_sum + qkv_size;                    // [D, H h], before the scale
@@ -282,7 +280,6 @@ void self_attention_typed(const Common& common, const Attention& a, const T* qkv
   auto* rotated = static_cast<T*>(a.rotated);
 #pragma omp parallel num_threads(common.threads)
   {
-    [[maybe_unused]] const Tiles tiles;
     auto* buffer = static_cast<float*>(common.scratch(1, all * 4));
 #pragma omp for schedule(static)
     for (Index n = 0; n < a.batch * a.length; ++n) {
@@ -301,17 +298,6 @@ void self_attention_typed(const Common& common, const Attention& a, const T* qkv
 #pragma omp for schedule(dynamic)
     for (Index task = 0; task < a.batch * a.kv_heads; ++task) attend<T>(common, a, task);
   }
-}
-void self_attention(const Common& common, const Attention& a, const void* qkv) {
-  common.bfloat16 ? self_attention_typed(common, a, static_cast<const Bf16*>(qkv))
-                  : self_attention_typed(common, a, static_cast<const float*>(qkv));
-}
-
-void attention_forward(const Common& common, const AttentionForward& a) {
-  common.bfloat16 ? attention_forward_typed<Bf16>(common, a) : attention_forward_typed<float>(common, a);
-}
-void attention_backward(const Common& common, const AttentionBackward& a) {
-  common.bfloat16 ? attention_backward_typed<Bf16>(common, a) : attention_backward_typed<float>(common, a);
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ void head_typed(const Common& common, const Head& h) {
   const Index width = h.width, vocabulary = h.vocabulary, rows = h.rows;
   const bool back = h.x_gradient != nullptr;
   const auto *x = static_cast<const T*>(h.x), *embedding = static_cast<const T*>(h.embedding);
-  const Index sum_size = sum_rows_of<O>(vocabulary) * padded(width);
+  const Index sum_size = vocabulary * padded(width);
   W *forward_packed = nullptr, *backward_packed = nullptr;
   float* sums = nullptr;
   const auto carve_shared = [&](void* block) {
@@ -37,7 +37,6 @@ void head_typed(const Common& common, const Head& h) {
 
 #pragma omp parallel num_threads(common.threads)
   {
-    [[maybe_unused]] const Tiles tiles;
     const Index team = omp_get_num_threads();
     float* sum_of_team = sums + (back ? omp_get_thread_num() * sum_size : 0);
     if (back) clear(sum_of_team, sum_size);
@@ -127,10 +126,6 @@ void head_typed(const Common& common, const Head& h) {
       }
     }
   }
-}
-
-void head(const Common& common, const Head& h) {
-  common.bfloat16 ? head_typed<Bf16>(common, h) : head_typed<float>(common, h);
 }
 
 }  // namespace

@@ -25,7 +25,6 @@ void mlp_forward_typed(const Common& common, const MlpForward& m) {
 
 #pragma omp parallel num_threads(common.threads)
   {
-    [[maybe_unused]] const Tiles tiles;
     const auto up_panels = pack_transposed<O>(up, width, hidden, shared);
     const auto down_panels = pack_transposed<O>(down, hidden, width, shared + panel_words<O>(width, hidden));
     O *normed = nullptr, *active = nullptr;
@@ -82,7 +81,7 @@ void mlp_backward_typed(const Common& common, const MlpBackward& m) {
   const auto *x = static_cast<const T*>(m.x), *up = static_cast<const T*>(m.up), *down = static_cast<const T*>(m.down);
   const auto *before = static_cast<const T*>(m.before), *gradient = static_cast<const T*>(m.gradient);
   auto* x_gradient = static_cast<T*>(m.x_gradient);
-  const Index up_size = sum_rows_of<O>(hidden) * padded(width), down_size = sum_rows_of<O>(width) * padded(hidden), team_size = up_size + down_size;
+  const Index up_size = hidden * padded(width), down_size = width * padded(hidden), team_size = up_size + down_size;
   W *down_packed = nullptr, *up_packed = nullptr;
   float* sums = nullptr;  // a thread: weight gradients of up [M, D] and of down before its scale [D, M]
   const auto carve_shared = [&](void* block) {
@@ -98,7 +97,6 @@ void mlp_backward_typed(const Common& common, const MlpBackward& m) {
   const Index change_row = operand_row<O>(hidden);
 #pragma omp parallel num_threads(common.threads)
   {
-    [[maybe_unused]] const Tiles tiles;
     const Index team = omp_get_num_threads();
     float* up_sum = sums + omp_get_thread_num() * team_size;
     float* down_sum = up_sum + up_size;
@@ -188,13 +186,6 @@ void mlp_backward_typed(const Common& common, const MlpBackward& m) {
       m.scale_gradient[i] = sum;
     }
   }
-}
-
-void mlp_forward(const Common& common, const MlpForward& m) {
-  common.bfloat16 ? mlp_forward_typed<Bf16>(common, m) : mlp_forward_typed<float>(common, m);
-}
-void mlp_backward(const Common& common, const MlpBackward& m) {
-  common.bfloat16 ? mlp_backward_typed<Bf16>(common, m) : mlp_backward_typed<float>(common, m);
 }
 
 }  // namespace

@@ -9,9 +9,6 @@
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 #endif
-#if defined(CADDIE_TILES)
-#include "core/ops/cpu/simd/tiles.h"
-#endif
 
 namespace caddie::ops::cpu::CADDIE_ISA {
 namespace {
@@ -22,12 +19,6 @@ constexpr Index kRows = CADDIE_LANES == 16 ? 12 : 6;  // rows of a microkernel: 
 
 typedef float Vec __attribute__((vector_size(4 * CADDIE_LANES)));
 typedef float VecAnywhere __attribute__((vector_size(4 * CADDIE_LANES), aligned(4), may_alias));
-#if defined(CADDIE_TILES)
-constexpr bool kTiled = true;  // bfloat16 operands go through tiles (tiles.h)
-#else
-constexpr bool kTiled = false;
-struct Tiles {};
-#endif
 using PairWord = std::uint32_t;  // read from arrays of Bf16: these files are compiled with -fno-strict-aliasing
 
 // What a product multiplies. bfloat16 operands need the processor's dot product of pairs; elsewhere bfloat16 values are
@@ -60,16 +51,10 @@ struct WordOf<Bf16> {
 };
 template <class O>
 using Word = typename WordOf<O>::type;
-// Words that `count` elements fill, whole tiles where there are tiles; what is left is padded with zeros.
+// Words that `count` elements fill; the last one is padded with a zero.
 template <class O>
 constexpr Index words(Index count) {
-  const Index filled = (count + WordOf<O>::elements - 1) / WordOf<O>::elements;
-  return kTiled && WordOf<O>::elements == 2 ? round_up(filled, 16) : filled;
-}
-// Rows that memory for a product's C needs.
-template <class O>
-constexpr Index sum_rows_of(Index rows) {
-  return kTiled && WordOf<O>::elements == 2 ? round_up(rows, 16) : rows;
+  return (count + WordOf<O>::elements - 1) / WordOf<O>::elements;
 }
 
 inline Vec load(const float* p) { return *reinterpret_cast<const VecAnywhere*>(p); }
@@ -145,29 +130,9 @@ struct Right {
   Index stride;
 };
 
-#if defined(CADDIE_TILES)
-template <class W>
-constexpr bool kPairs = false;
-template <>
-constexpr bool kPairs<PairWord> = true;
-
-inline void product_by_tiles(Left<PairWord> a, Index rows, Right<PairWord> b, Index count, Index panels, float* c, Index c_row, bool add) {
-  for (Index p = 0; p < panels; ++p) {
-    const PairWord* panel = b.data + p * b.stride;
-    float* to = c + p * kPanel;
-    Index i = 0;
-    for (; i + kTileRows < rows; i += 2 * kTileRows) tile_block<2, 2>(a.data + i * a.row, a.row, panel, count, to + i * c_row, c_row, add);
-    if (i < rows) tile_block<1, 2>(a.data + i * a.row, a.row, panel, count, to + i * c_row, c_row, add);
-  }
-}
-#endif
-
 // C [rows, panels kPanel] (+)= A B, a sum over `count` words.
 template <class W>
 void product(Left<W> a, Index rows, Right<W> b, Index count, Index panels, float* c, Index c_row, bool add) {
-#if defined(CADDIE_TILES)
-  if constexpr (kPairs<W>) return product_by_tiles(a, rows, b, count, panels, c, c_row, add);
-#endif
   for (Index p = 0; p < panels; ++p) {
     for (Index i = 0; i < rows; i += kRows) {
       micro_of<W>(smaller(kRows, rows - i))(a.data + i * a.row, a.row, a.step, b.data + p * b.stride, count,
@@ -176,12 +141,9 @@ void product(Left<W> a, Index rows, Right<W> b, Index count, Index panels, float
   }
 }
 
-// The same with A packed by pack_columns: [rows / kRows][count words][kRows], for tiles [rows][count words].
+// The same with A packed by pack_columns: [rows / kRows][count words][kRows].
 template <class W>
 void product_packed(const W* a, Index rows, Right<W> b, Index count, Index panels, float* c, Index c_row, bool add) {
-#if defined(CADDIE_TILES)
-  if constexpr (kPairs<W>) return product_by_tiles({a, count, 1}, rows, b, count, panels, c, c_row, add);
-#endif
   for (Index p = 0; p < panels; ++p) {
     for (Index i = 0; i < rows; i += kRows) {
       micro_of<W>(smaller(kRows, rows - i))(a + i * count, 1, kRows, b.data + p * b.stride, count,
@@ -201,9 +163,6 @@ inline std::uint32_t bits_of(float value) {
 template <class O, class T>
 void pack_rows_panel(const T* source, Index source_row, Index count, Index first, Index columns, Word<O>* panel) {
   const Index valid = smaller(kPanel, columns - first);
-#if defined(CADDIE_TILES)
-  if constexpr (kPairs<Word<O>>) return pack_tile_panel(source + first, source_row, count, valid, words<O>(count), panel);
-#endif
   for (Index k = 0; k < words<O>(count); ++k) {
     Word<O>* out = panel + k * kPanel;
     if constexpr (WordOf<O>::elements == 1) {
@@ -235,11 +194,6 @@ void pack_rows_panel(const T* source, Index source_row, Index count, Index first
 template <class O, class T>
 void pack_transposed_panel(const T* source, Index source_row, Index count, Index first, Index columns, Word<O>* panel) {
   const Index valid = smaller(kPanel, columns - first);
-#if defined(CADDIE_TILES)
-  if constexpr (kPairs<Word<O>>) {
-    return pack_tile_transposed_panel(source + first * source_row, source_row, count, valid, words<O>(count), panel);
-  }
-#endif
   for (Index j = 0; j < kPanel; ++j) {
     const T* in = source + (first + j) * source_row;
     for (Index k = 0; k < words<O>(count); ++k) {
@@ -258,9 +212,6 @@ void pack_transposed_panel(const T* source, Index source_row, Index count, Index
 template <class O, class T>
 void pack_columns(const T* source, Index source_row, Index count, Index rows, Word<O>* packed) {
   const Index length = words<O>(count);
-#if defined(CADDIE_TILES)
-  if constexpr (kPairs<Word<O>>) return pack_tile_columns(source, source_row, count, rows, length, packed);
-#endif
   for (Index i = 0; i < rows; i += kRows) {
     const Index valid = smaller(kRows, rows - i);
     Word<O>* block = packed + i * length;
@@ -322,7 +273,7 @@ inline Index panel_words(Index count, Index columns) {
 }
 template <class O>
 inline Index column_words(Index count, Index rows) {
-  return round_up(rows, kTiled && WordOf<O>::elements == 2 ? 16 : kRows) * words<O>(count);
+  return round_up(rows, kRows) * words<O>(count);
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ constexpr Index operand_row(Index columns) {
 template <class O>
 inline void pad_operand(O* row, Index columns) {
   if constexpr (WordOf<O>::elements == 2) {
-    for (Index j = columns; j < operand_row<O>(columns); ++j) row[j] = Bf16{0};
+    if (columns % 2 != 0) row[columns] = Bf16{0};
   }
 }
 template <class O>

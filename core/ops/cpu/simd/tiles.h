@@ -12,6 +12,10 @@ namespace {
 
 constexpr Index kTileRows = 16;   // of A and C
 constexpr Index kTileWords = 16;  // along the sum
+constexpr Index kBlock = 2 * kTileRows;  // rows and columns of C at once; kPanel of product.h
+
+// Words that `count` elements fill, whole tiles.
+constexpr Index pair_words(Index count) { return round_up(count, 2 * kTileWords) / 2; }
 
 // The shape of all eight tiles, for the calling thread and as long as this lives.
 class Tiles {
@@ -68,6 +72,52 @@ inline void tile_block(const std::uint32_t* a, Index a_row, const std::uint32_t*
   if constexpr (R == 2) _tile_stored(2, lower, stride);
   if constexpr (R == 2 && C == 2) _tile_stored(3, lower + 16, stride);
   asm volatile("" ::: "memory");
+}
+
+// B: panels of kBlock columns, `stride` words apart.
+struct Panels {
+  const std::uint32_t* data;
+  Index stride;
+};
+
+// C [rows, panels] (+)= A B, a sum over `count` words; writes whole tiles of rows. As many rows of A as the first cache
+// level keeps meet all of B before the next ones do.
+inline void multiply(const std::uint32_t* a, Index a_row, Index rows, Panels b, Index count, Index panels, float* c, Index c_row,
+                     bool add) {
+  constexpr Index kKept = 6144;  // words
+  const Index group = kKept / count < kBlock ? kBlock : kKept / count / kBlock * kBlock;
+  for (Index first = 0; first < rows; first += group) {
+    const Index end = smaller(first + group, rows);
+    for (Index p = 0; p < panels; ++p) {
+      const std::uint32_t* panel = b.data + p * b.stride;
+      Index i = first;
+      for (; i + kTileRows < end; i += kBlock) {
+        tile_block<2, 2>(a + i * a_row, a_row, panel, count, c + i * c_row + p * kBlock, c_row, add);
+      }
+      if (i < end) tile_block<1, 2>(a + i * a_row, a_row, panel, count, c + i * c_row + p * kBlock, c_row, add);
+    }
+  }
+}
+
+// The same, block by block: finish(row, panel, block) gets each 32 x 32 block of C while the tiles are at the next one.
+// `blocks` holds two of them. Rows of A in whole blocks.
+template <class Finish>
+inline void multiply_blocks(const std::uint32_t* a, Index a_row, Index rows, Panels b, Index count, Index panels, float* blocks,
+                            Finish finish) {
+  Index last_row = 0, last_panel = -1;
+  float *block = blocks, *last = blocks + kBlock * kBlock;
+  for (Index p = 0; p < panels; ++p) {
+    for (Index i = 0; i < rows; i += kBlock) {
+      tile_block<2, 2>(a + i * a_row, a_row, b.data + p * b.stride, count, block, kBlock, false);
+      if (last_panel >= 0) finish(last_row, last_panel, last);
+      float* const other = last;
+      last = block;
+      block = other;
+      last_row = i;
+      last_panel = p;
+    }
+  }
+  finish(last_row, last_panel, last);
 }
 
 // Vectors by the compiler's own operators: several intrinsics of GCC 12 warn of their undefined operands.
@@ -180,6 +230,26 @@ void pack_tile_transposed_panel(const T* source, Index source_row, Index count, 
     }
   }
 }
+
+// All panels by the threads of a team (call it from all of them); a barrier ends it. Of the rows of [count, columns], or of the
+// transpose of [columns, count].
+inline Panels share_row_panels(const Bf16* source, Index count, Index columns, std::uint32_t* packed) {
+  const Index length = pair_words(count), stride = length * kBlock;
+#pragma omp for schedule(static)
+  for (Index first = 0; first < columns; first += kBlock) {
+    pack_tile_panel(source + first, columns, count, columns - first, length, packed + first / kBlock * stride);
+  }
+  return {packed, stride};
+}
+inline Panels share_transposed_panels(const Bf16* source, Index count, Index columns, std::uint32_t* packed) {
+  const Index length = pair_words(count), stride = length * kBlock;
+#pragma omp for schedule(static)
+  for (Index first = 0; first < columns; first += kBlock) {
+    pack_tile_transposed_panel(source + first * count, count, count, columns - first, length, packed + first / kBlock * stride);
+  }
+  return {packed, stride};
+}
+inline Index panels_words(Index count, Index columns) { return pair_words(count) * round_up(columns, kBlock); }
 
 }  // namespace
 }  // namespace caddie::ops::cpu::CADDIE_ISA
