@@ -31,29 +31,64 @@ inline void pack_key_panels(const Bf16* source, Index row, Index count, Index he
   }
 }
 
-// Softmax of `valid` scores, factor times, not yet divided by its sum; zeros up to `end`. `factor` is one to base 2.
-struct Softmax {
-  float top, sum;
-};
-inline Softmax softmax_row(const float* scores, float factor, Index valid, Index end, Bf16* out) {
+// Powers of 2 of `valid` scores, factor times and less `top`; zeros up to `end`. Returns their sums, lane by lane.
+inline Vec weigh_row(const float* scores, float factor, float top, Index valid, Index end, Bf16* out) {
   const Index whole = valid / 32 * 32;
-  const __mmask32 rest = values_of(valid - whole);
-  Two tops{same(kNothing), same(kNothing)};
-  const auto meet = [&](Two x) { tops = {largest(x.low, tops.low), largest(x.high, tops.high)}; };
-  for (Index j = 0; j < whole; j += 32) meet(load_two(scores + j) * factor);
-  Two last{};
-  if (rest != 0) meet(last = chosen(rest, load_two(scores + whole) * factor, kNothing));
-  const float top = largest_of(largest(tops.low, tops.high));
   Two sum{};
   const auto weigh = [&](Two x, Bf16* to) {
-    const Two weight{exp2_two(x.low - top), exp2_two(x.high - top)};
+    const Two weight{exp2_two(x.low), exp2_two(x.high)};
     sum = sum + weight;
     store_two(to, narrow_two(weight));
   };
-  for (Index j = 0; j < whole; j += 32) weigh(load_two(scores + j) * factor, out + j);
-  if (rest != 0) weigh(last, out + whole);
+  const auto exponent = [&](Index j) {
+    const Two x = load_two(scores + j);
+    return Two{x.low * factor - top, x.high * factor - top};
+  };
+  for (Index j = 0; j < whole; j += 32) weigh(exponent(j), out + j);
+  if (whole < valid) weigh(chosen(values_of(valid - whole), exponent(whole), kNothing), out + whole);
   for (Index j = round_up(valid, 32); j < end; j += 32) store_two(out + j, Words{});
-  return {top, sum_of(sum.low + sum.high)};
+  return sum.low + sum.high;
+}
+// The largest of `valid` scores, factor times.
+inline float top_of_row(const float* scores, float factor, Index valid) {
+  Two top{same(kNothing), same(kNothing)};
+  for (Index j = 0; j < valid; j += 32) {
+    const Two x = chosen(values_of(valid - j), load_two(scores + j) * factor, kNothing);
+    top = {largest(x.low, top.low), largest(x.high, top.high)};
+  }
+  return largest_of(largest(top.low, top.high));
+}
+// The sum of every one of sixteen vectors that lie one after the other.
+inline Vec sums_of(const float* vectors) {
+  Words rows[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) rows[i] = reinterpret_cast<Words>(load(vectors + 16 * i));
+  transpose_words(rows);
+  Vec sum{};
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) sum = sum + reinterpret_cast<Vec>(rows[i]);
+  return sum;
+}
+
+// Attended values of one position, from their sum over weights: without what lies along the value, if that is wanted.
+inline void finish_attended(const Attention& a, const float* row, float inverse, const Bf16* value, Bf16* out, float* removed) {
+  const Index head = a.head;
+  if (!a.exclude) {
+    for (Index j = 0; j < head; j += 32) store_two(out + j, narrow_two(load_two(row + j) * inverse), head - j);
+    return;
+  }
+  Two along{}, square{};
+  for (Index j = 0; j < head; j += 32) {
+    const Two v = load_two(value + j, head - j);
+    along = along + load_two(row + j) * inverse * v;
+    square = square + v * v;
+  }
+  const float unit = 1.0F / larger(__builtin_sqrtf(sum_of(square.low + square.high)), 1e-12F);
+  *removed = sum_of(along.low + along.high) * unit;
+  const float take = *removed * unit;
+  for (Index j = 0; j < head; j += 32) {
+    store_two(out + j, narrow_two(load_two(row + j) * inverse - load_two(value + j, head - j) * take), head - j);
+  }
 }
 
 void attend_tiles(const Common& common, const Attention& a, Index task) {
@@ -61,59 +96,70 @@ void attend_tiles(const Common& common, const Attention& a, Index task) {
   const Index length = h.length, head = h.head, positions = round_up(length, kBlock), out_row = padded(head);
   const Index b = task / a.kv_heads, kv = task % a.kv_heads, width = a.heads * head, head_words = pair_words(head);
   std::uint32_t *keys = nullptr, *values_of_all = nullptr, *queries = nullptr, *weights = nullptr;
-  float *scores = nullptr, *sums = nullptr;
+  float *scores = nullptr, *sums = nullptr, *totals = nullptr;
   const auto carve = [&](void* block) {
     Carver carver(block);
     keys = carver.take<std::uint32_t>(panels_words(head, length));
     values_of_all = carver.take<std::uint32_t>(panels_words(length, head));
     queries = carver.take<std::uint32_t>(kBlock * head_words);
-    weights = carver.take<std::uint32_t>(kBlock * positions / 2);
+    weights = carver.take<std::uint32_t>(2 * kBlock * positions / 2);
     scores = carver.take<float>(kBlock * positions);
     sums = carver.take<float>(kBlock * out_row);
+    totals = carver.take<float>(kBlock * 16);
     return carver.used();
   };
   carve(common.scratch(1, carve(nullptr)));
   pack_key_panels(h.key, h.row, length, head, keys);
   pack_head_panels(h.value, h.row, length, head, positions / 2, values_of_all);
 
-  for (Index g = 0; g < h.group; ++g) {
-    const Index hq = kv * h.group + g;
-    const float factor = kLog2E * a.gain[hq] / __builtin_sqrtf(static_cast<float>(head));
-    for (Index first = a.from; first < length; first += kBlock) {
-      const Index count = smaller(kBlock, length - first), seen = round_up(first + count, kBlock);
-      pack_head_rows(h.query + g * head + first * h.row, h.row, count, kBlock, head, 1, queries);
-      multiply(queries, head_words, count, {keys, head_words * kBlock}, head_words, seen / kBlock, scores, positions, false);
-      float inverse[kBlock];
-      for (Index r = 0; r < count; ++r) {
-        const auto [top, sum] = softmax_row(scores + r * positions, factor, first + r + 1, seen, values(weights + r * positions / 2));
-        a.log_sum[(b * a.heads + hq) * length + first + r] = top * kLn2 + __builtin_logf(sum);
-        inverse[r] = 1.0F / sum;
-      }
-      multiply(weights, positions / 2, count, {values_of_all, positions / 2 * kBlock}, seen / 2, panels_of(head), sums, out_row, false);
-      for (Index r = 0; r < count; ++r) {
-        const Index t = first + r;
-        const float* row = sums + r * out_row;
-        Bf16* out = static_cast<Bf16*>(a.attended) + (b * length + t) * width + hq * head;
-        if (!a.exclude) {
-          for (Index j = 0; j < head; j += 32) store_two(out + j, narrow_two(load_two(row + j) * inverse[r]), head - j);
-          continue;
-        }
-        const Bf16* value = h.value + t * h.row;
-        Two along{}, square{};
-        for (Index j = 0; j < head; j += 32) {
-          const Two v = load_two(value + j, head - j);
-          along = along + load_two(row + j) * inverse[r] * v;
-          square = square + v * v;
-        }
-        const float unit = 1.0F / larger(__builtin_sqrtf(sum_of(square.low + square.high)), 1e-12F);
-        const float removed = sum_of(along.low + along.high) * unit, take = removed * unit;
-        a.removed[(b * a.heads + hq) * length + t] = removed;
-        for (Index j = 0; j < head; j += 32) {
-          store_two(out + j, narrow_two(load_two(row + j) * inverse[r] - load_two(value + j, head - j) * take), head - j);
-        }
-      }
+  // One block of queries is with the tiles for its values while the next one's weights are computed.
+  struct Block {
+    Index hq, first, count, seen;
+    float inverse[kBlock];
+    std::uint32_t* weights;
+  } pair[2];
+  const auto attended = [&](const Block& block) {
+    multiply(block.weights, positions / 2, block.count, {values_of_all, positions / 2 * kBlock}, block.seen / 2, panels_of(head), sums,
+             out_row, false);
+  };
+  const auto finish = [&](const Block& block) {
+    for (Index r = 0; r < block.count; ++r) {
+      const Index t = block.first + r;
+      finish_attended(a, sums + r * out_row, block.inverse[r], h.value + t * h.row,
+                      static_cast<Bf16*>(a.attended) + (b * length + t) * width + block.hq * head,
+                      a.exclude ? a.removed + (b * a.heads + block.hq) * length + t : nullptr);
     }
+  };
+  const Index blocks = (length - a.from + kBlock - 1) / kBlock;
+  for (Index n = 0; n < h.group * blocks; ++n) {
+    const Index g = n / blocks, first = a.from + n % blocks * kBlock, hq = kv * h.group + g, count = smaller(kBlock, length - first);
+    Block &block = pair[n % 2], &last = pair[1 - n % 2];
+    block.hq = hq, block.first = first, block.count = count, block.seen = round_up(first + count, kBlock);
+    block.weights = weights + n % 2 * kBlock * positions / 2;
+    pack_head_rows(h.query + g * head + first * h.row, h.row, count, kBlock, head, 1, queries);
+    multiply(queries, head_words, count, {keys, head_words * kBlock}, head_words, block.seen / kBlock, scores, positions, false);
+    if (n > 0) attended(last);
+    // Queries and keys are normed: no score exceeds the head's size. While 2 to the power of that is nothing special, no
+    // weight needs the largest score taken away.
+    const float factor = kLog2E * a.gain[hq] / __builtin_sqrtf(static_cast<float>(head));
+    const bool bounded = (factor < 0 ? -factor : factor) * static_cast<float>(head) < 60.0F;
+    float tops[kBlock] = {};
+    for (Index r = 0; r < count; ++r) {
+      const float* row = scores + r * positions;
+      if (!bounded) tops[r] = top_of_row(row, factor, first + r + 1);
+      store(totals + 16 * r, weigh_row(row, factor, tops[r], first + r + 1, block.seen, values(block.weights + r * positions / 2)));
+    }
+    for (Index r = 0; r < count; r += 16) {
+      const Vec total = sums_of(totals + 16 * r);
+      store(block.inverse + r, 1.0F / total);
+      const Vec log_sum = load(tops + r) * kLn2 + log_two(total);
+      _mm512_mask_storeu_ps(a.log_sum + (b * a.heads + hq) * length + first + r, lanes_of(count - r), reinterpret_cast<__m512>(log_sum));
+    }
+    if (n > 0) finish(last);
   }
+  const Block& last = pair[(h.group * blocks - 1) % 2];
+  attended(last);
+  finish(last);
 }
 
 // Gradient of the attention's output of 32 positions, as rows of A with zeros where there are none, and its product with

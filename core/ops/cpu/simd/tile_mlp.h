@@ -175,7 +175,9 @@ void mlp_backward_typed<Bf16>(const Common& common, const MlpBackward& m) {
           for (Index r = 0; r < kBlock; r += 2, actives += kBlock, changes += kBlock) {
             Two active[2] = {}, changed[2] = {};
             for (Index k = 0; k < smaller(2, end - r); ++k) {
-              const Two value = load_two(before + (first + i + r + k) * hidden + column, left);
+              const Bf16* kept = before + (first + i + r + k) * hidden + column;
+              __builtin_prefetch(kept + kBlock);
+              const Two value = load_two(kept, left);
               const Two side{value.low > 0 ? same(1) : same(slope), value.high > 0 ? same(1) : same(slope)}, bent = value * side;
               active[k] = bent * bent;
               changed[k] = load_two(block + (r + k) * kBlock) * (bent * side * 2.0F);

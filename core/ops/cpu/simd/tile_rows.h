@@ -19,7 +19,7 @@ inline Two operator*(Two a, Two b) { return {a.low * b.low, a.high * b.high}; }
 inline Two operator*(Two a, float b) { return {a.low * b, a.high * b}; }
 
 typedef std::uint16_t AllHalves __attribute__((vector_size(64)));
-inline Vec raised(Halves halves) { return reinterpret_cast<Vec>(__builtin_convertvector(halves, Words) << 16); }
+inline Vec raised(Halves halves) { return reinterpret_cast<Vec>(words_of(halves) << 16); }
 inline Two widen_words(Words pairs) {
   const auto all = reinterpret_cast<AllHalves>(pairs);
   return {raised(__builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)),
@@ -115,6 +115,19 @@ inline Vec exp2_two(Vec x) {
   y = y * f + 6.931472028550421e-1F;
   y = y * f + 1.0F;
   return reinterpret_cast<Vec>(_mm512_maskz_scalef_ps(kAll, reinterpret_cast<__m512>(y), whole));
+}
+// ln x of normal x > 0: 2 artanh((m - 1) / (m + 1)) of the mantissa m, and the exponent; NaN stays NaN.
+inline Vec log_two(Vec x) {
+  const auto from = reinterpret_cast<__m512>(x);
+  const auto mantissa = reinterpret_cast<Vec>(_mm512_maskz_getmant_ps(kAll, from, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src));
+  const Vec t = (mantissa - 1.0F) / (mantissa + 1.0F), square = t * t;
+  Vec y = square * (1.0F / 13) + 1.0F / 11;
+  y = y * square + 1.0F / 9;
+  y = y * square + 1.0F / 7;
+  y = y * square + 1.0F / 5;
+  y = y * square + 1.0F / 3;
+  y = y * square + 1.0F;
+  return 2.0F * t * y + reinterpret_cast<Vec>(_mm512_maskz_getexp_ps(kAll, from)) * 0.693147180559945309F;
 }
 inline Vec reciprocal(Vec x) {
   const auto guess = reinterpret_cast<Vec>(_mm512_maskz_rcp14_ps(kAll, reinterpret_cast<__m512>(x)));

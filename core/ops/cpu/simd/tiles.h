@@ -156,11 +156,14 @@ inline void transpose_words(Words (&rows)[16]) {
 
 // bfloat16 values in the lower halves of words; lanes beyond the mask are zero.
 typedef std::uint16_t Halves __attribute__((vector_size(32)));
+inline Words words_of(Halves halves) {
+  return reinterpret_cast<Words>(_mm512_maskz_cvtepu16_epi32(0xffff, reinterpret_cast<__m256i>(halves)));
+}
 inline Words low_halves(const Bf16* p, __mmask16 lanes) {
-  return __builtin_convertvector(reinterpret_cast<Halves>(_mm256_maskz_loadu_epi16(lanes, p)), Words);
+  return words_of(reinterpret_cast<Halves>(_mm256_maskz_loadu_epi16(lanes, p)));
 }
 inline Words low_halves(const float* p, __mmask16 lanes) {
-  return __builtin_convertvector(reinterpret_cast<Halves>(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, p))), Words);
+  return words_of(reinterpret_cast<Halves>(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, p))));
 }
 inline __mmask16 lanes_of(Index count) {
   return static_cast<__mmask16>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1 << count) - 1);
