@@ -13,6 +13,7 @@ namespace {
 inline void pack_head_rows(const Bf16* source, Index row, Index count, Index rows, Index head, float factor, std::uint32_t* packed) {
   const Index length = pair_words(head);
   for (Index r = 0; r < rows; ++r) {
+    prefetch(source + (r + rows) * row, head);  // of the next rows
     for (Index j = 0; j < head; j += 32) {
       const Two value = r < count ? load_two(source + r * row + j, head - j) * factor : Two{};
       store_two(values(packed + r * length) + j, narrow_two(value));
@@ -118,7 +119,9 @@ void attend_tiles(const Common& common, const Attention& a, Index task) {
     float inverse[kBlock];
     std::uint32_t* weights;
   } pair[2];
+  auto* const out = static_cast<Bf16*>(a.attended);
   const auto attended = [&](const Block& block) {
+    for (Index r = 0; r < block.count; ++r) prefetch(out + (b * length + block.first + r) * width + block.hq * head, head);
     multiply(block.weights, positions / 2, block.count, {values_of_all, positions / 2 * kBlock}, block.seen / 2, panels_of(head), sums,
              out_row, false);
   };
@@ -126,7 +129,7 @@ void attend_tiles(const Common& common, const Attention& a, Index task) {
     for (Index r = 0; r < block.count; ++r) {
       const Index t = block.first + r;
       finish_attended(a, sums + r * out_row, block.inverse[r], h.value + t * h.row,
-                      static_cast<Bf16*>(a.attended) + (b * length + t) * width + block.hq * head,
+                      out + (b * length + t) * width + block.hq * head,
                       a.exclude ? a.removed + (b * a.heads + block.hq) * length + t : nullptr);
     }
   };
@@ -176,6 +179,8 @@ inline void attended_gradients(const AttentionBackward& a, const Heads<Bf16>& h,
     }
     const Index t = first + r, at = (b * h.length + t) * width + hq * head;
     const Bf16 *gradient = static_cast<const Bf16*>(a.attended_gradient) + at, *kept = static_cast<const Bf16*>(a.attended) + at;
+    prefetch(gradient + kBlock * width, head);  // of the next positions
+    prefetch(kept + kBlock * width, head);
     Two sum{};
     if (!a.exclude) {
       for (Index j = 0; j < head; j += 32) {

@@ -45,6 +45,8 @@ void attend_backward_tiles(const Common& common, const AttentionBackward& a, Ind
   clear(key_sum, positions * out_row);
   clear(value_sum, positions * out_row);
   Bf16* result = static_cast<Bf16*>(a.rotated_gradient) + (h.query - static_cast<const Bf16*>(a.rotated));
+  Bf16* key_result = static_cast<Bf16*>(a.rotated_gradient) + (h.key - static_cast<const Bf16*>(a.rotated));
+  Bf16* value_result = static_cast<Bf16*>(a.rotated_gradient) + (h.value - static_cast<const Bf16*>(a.rotated));
 
   for (Index g = 0; g < h.group; ++g) {
     const Index hq = kv * h.group + g;
@@ -53,6 +55,12 @@ void attend_backward_tiles(const Common& common, const AttentionBackward& a, Ind
     for (Index first = 0; first < length; first += kBlock) {
       const Index count = smaller(kBlock, length - first), seen = round_up(first + count, kBlock);
       const Bf16* query = h.query + g * head + first * h.row;
+      for (Index r = 0; r < count; ++r) {
+        prefetch(result + g * head + (first + r) * h.row, head);
+        if (g > 0) continue;
+        prefetch(key_result + (first + r) * h.row, head);
+        prefetch(value_result + (first + r) * h.row, head);
+      }
       for (Index r = 0; r < kBlock; ++r) logs[r] = r < count ? kLog2E * a.log_sum[(b * a.heads + hq) * length + first + r] : 0.0F;
       attended_gradients(a, h, b, hq, first, count, outputs, along, value_sum, out_row);
       pack_key_panels(query, h.row, count, head, query_panel);
@@ -99,8 +107,6 @@ void attend_backward_tiles(const Common& common, const AttentionBackward& a, Ind
     gain_sums[b * a.heads + hq] = gain_sum;
   }
 
-  Bf16* key_result = static_cast<Bf16*>(a.rotated_gradient) + (h.key - static_cast<const Bf16*>(a.rotated));
-  Bf16* value_result = static_cast<Bf16*>(a.rotated_gradient) + (h.value - static_cast<const Bf16*>(a.rotated));
   for (Index t = 0; t < length; ++t) {
     for (Index j = 0; j < head; j += 32) {
       store_two(key_result + t * h.row + j, narrow_two(load_two(key_sum + t * out_row + j)), head - j);

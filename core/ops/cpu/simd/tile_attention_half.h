@@ -72,8 +72,7 @@ void attention_forward_typed<Bf16>(const Common& common, const AttentionForward&
     return carver.used();
   };
   carve_shared(common.scratch(0, carve_shared(nullptr)));
-  const Index in_row = pair_words(width), inner_row = pair_words(inner), all_heads = normed_heads + a.kv_heads;
-  const Index at_once = head % kBlock == 0 ? 1 : all_heads, product_row = padded(at_once * head);
+  const Index in_row = pair_words(width), inner_row = pair_words(inner), product_row = padded(all);
 
 #pragma omp parallel num_threads(common.threads)
   {
@@ -88,7 +87,7 @@ void attention_forward_typed<Bf16>(const Common& common, const AttentionForward&
       scale = carver.take<float>(panel);
       blocks = carver.take<float>(2 * kBlock * kBlock);
       operands = carver.take<std::uint32_t>(kTall * (in_row > inner_row ? in_row : inner_row));
-      products = carver.take<float>(2 * kTall * product_row + 16);
+      products = carver.take<float>(kTall * product_row);
       return carver.used();
     };
     const auto make_room = [&] {
@@ -105,6 +104,7 @@ void attention_forward_typed<Bf16>(const Common& common, const AttentionForward&
       for (Index r = 0; r < count; ++r) {
         const Bf16 *in = x + (first + r) * width, *in0 = x0 + (first + r) * width;
         Bf16* to = values(operands + r * in_row);
+        prefetch(rotated + (first + r) * all, all);
         Two square{};
         for (Index j = 0; j < width; j += 32) {
           const Two value = mixed_two(in, in0, mix, panel, j, width - j);
@@ -115,27 +115,15 @@ void attention_forward_typed<Bf16>(const Common& common, const AttentionForward&
         a.norm[first + r] = inverse;
         scale_row_two(to, inverse, 2 * in_row, to);
       }
-      // Head by head, where heads are whole panels: one is normed and rotated while the tiles are at the next.
-      const auto finish = [&](Index from_head, const float* product) {
-        for (Index r = 0; r < count; ++r) {
-          const Index n = first + r, t = n % a.length;
-          for (Index i = from_head; i < from_head + at_once; ++i) {
-            const float* in = product + r * product_row + (i - from_head) * head;
-            Bf16* to = rotated + n * all + i * head;
-            if (i < normed_heads) {
-              a.head_norm[n * normed_heads + i] = rotate_head(in, a.cos + t * half, a.sin + t * half, half, to);
-            } else {
-              for (Index j = 0; j < head; j += 16) store_lanes(to + j, load(in + j), lanes_of(head - j));
-            }
-          }
+      multiply(operands, in_row, count, qkv_panels, in_row, panels_of(all), products, product_row, false);
+      for (Index r = 0; r < count; ++r) {
+        const Index n = first + r, t = n % a.length;
+        const float* in = products + r * product_row;
+        Bf16* to = rotated + n * all;
+        for (Index i = 0; i < normed_heads; ++i) {
+          a.head_norm[n * normed_heads + i] = rotate_head(in + i * head, a.cos + t * half, a.sin + t * half, half, to + i * head);
         }
-      };
-      for (Index i = 0; i < all_heads; i += at_once) {
-        const Panels part{qkv_panels.data + i * head / kBlock * qkv_panels.stride, qkv_panels.stride};
-        float *product = products + i % 2 * kTall * product_row, *last = products + (i + 1) % 2 * kTall * product_row;
-        multiply(operands, in_row, count, part, in_row, product_row / kBlock, product, product_row, false);
-        if (i > 0) finish(i - at_once, last);
-        if (i + at_once == all_heads) finish(i, product);
+        for (Index j = normed_heads * head; j < all; j += 16) store_lanes(to + j, load(in + j), lanes_of(all - j));
       }
     }
 
@@ -150,6 +138,7 @@ void attention_forward_typed<Bf16>(const Common& common, const AttentionForward&
       const auto row_of = [&](Index r) { return (first + r) / wanted * a.length + a.from + (first + r) % wanted; };
       for (Index r = 0; r < count; ++r) {
         const Bf16* from = attended + row_of(r) * inner;
+        prefetch(out + (first + r) * width, width);
         Bf16* to = values(operands + r * inner_row);
         for (Index j = 0; j < inner; j += 32) {
           store_two(to + j, reinterpret_cast<Words>(_mm512_maskz_loadu_epi16(values_of(inner - j), from + j)));

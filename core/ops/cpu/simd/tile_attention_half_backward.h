@@ -70,6 +70,7 @@ void attention_backward_typed<Bf16>(const Common& common, const AttentionBackwar
         for (Index r = 0; r < count; ++r) {
           const Bf16* row = gradient + (first + r) * width;
           Bf16* to = values(operands + r * in_row);
+          prefetch(attended_gradient + (first + r) * inner, inner);
           for (Index j = 0; j < width; j += 32) store_two(to + j, narrow_two(load_two(row + j, width - j) * load_two(scale + j)));
         }
         multiply_blocks(operands, in_row, count, output_panels, in_row, panels_of(inner), blocks, [&](Index i, Index p, const float* block) {

@@ -49,6 +49,7 @@ void mlp_forward_typed<Bf16>(const Common& common, const MlpForward& m) {
       for (Index r = 0; r < count; ++r) {
         const Bf16* row = x + (first + r) * width;
         const float inverse = inverse_rms(sum_of_squares(row, width), width);
+        prefetch(out + (first + r) * width, width);
         if (m.norm != nullptr) m.norm[first + r] = inverse;
         scale_row_two(row, inverse, width, values(normed + r * narrow_row));
       }
@@ -56,7 +57,11 @@ void mlp_forward_typed<Bf16>(const Common& common, const MlpForward& m) {
         const Index column = p * kBlock, end = smaller(kBlock, count - i);
         for (Index r = 0; r < end; ++r) {
           const Words kept = narrow_two(load_two(block + r * kBlock));
-          if (before != nullptr) store_two(before + (first + i + r) * hidden + column, kept, hidden - column);
+          if (before != nullptr) {
+            Bf16* to = before + (first + i + r) * hidden + column;
+            __builtin_prefetch(to + kBlock);
+            store_two(to, kept, hidden - column);
+          }
           const Two value = widen_words(kept), bent{leaky(value.low, slope), leaky(value.high, slope)};
           store_two(values(active + (i + r) * wide_row) + column, narrow_two(bent * bent));
         }
@@ -163,6 +168,7 @@ void mlp_backward_typed<Bf16>(const Common& common, const MlpBackward& m) {
           const Bf16 *row = gradient + (first + r) * width, *in = x + (first + r) * width;
           Bf16 *to = values(scaled + r * narrow_row), *normal = values(normed + (tall + r) * narrow_row);
           const float inverse = m.norm[first + r];
+          prefetch(x_gradient + (first + r) * width, width);
           for (Index j = 0; j < width; j += 32) {
             store_two(to + j, narrow_two(load_two(row + j, width - j) * load_two(scale + j)));
             store_two(normal + j, narrow_two(load_two(in + j, width - j) * inverse));

@@ -51,6 +51,11 @@ inline void store_two(Bf16* p, Words x, Index left) {
   if (left >= 32) return store_two(p, x);
   _mm512_mask_storeu_epi16(p, values_of(left), reinterpret_cast<__m512i>(x));
 }
+// Asks for the lines of a row that is written later, or read: rows that are visited a few columns at a time look random to the
+// processor.
+inline void prefetch(const Bf16* row, Index count) {
+  for (Index j = 0; j < count; j += 32) __builtin_prefetch(row + j);
+}
 inline Bf16* values(std::uint32_t* pairs) { return reinterpret_cast<Bf16*>(pairs); }
 
 // Words of pairs from the values of two rows: those of the lower halves, those of the upper halves.
