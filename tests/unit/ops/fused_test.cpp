@@ -55,6 +55,31 @@ TEST_CASE("attention_half") {
   });
 }
 
+TEST_CASE("attention with gains that make one weight the largest by far") {
+  const auto type = GENERATE(at::kFloat, at::kBFloat16);
+  const double size = GENERATE(6.0, 40.0);  // times 8: the largest score
+  Draw draw(8);
+  const auto x = draw.normal({1, 70, 128}), weight = draw.normal({256, 128}, 0.1), output = draw.normal({128, 128}, 0.1);
+  const auto mix = draw.normal({2, 128}, 0.3, 0.7), gain = draw.normal({2}, 0.1, size), scale = draw.normal({128}, 0.3, 1);
+  const auto [cos, sin] = ops::rope_tables(70, 64, 10000);
+  // Queries that are keys: every position's own key has the largest score, whatever is rounded.
+  const auto stacked = weight.clone();
+  stacked.narrow(0, 0, 64).copy_(stacked.narrow(0, 128, 64));
+  stacked.narrow(0, 64, 64).copy_(stacked.narrow(0, 128, 64));
+  const auto part = [&](std::int64_t first, std::int64_t count) { return stacked.narrow(0, first, count).contiguous(); };
+  const ops::AttentionHalf weights{mix, part(0, 128), part(128, 64), part(192, 64), stacked.to(type), gain, output, output.to(type),
+                                   scale, 1, false};
+  const at::NoGradGuard no_grad;
+  at::Tensor expected;
+  {
+    const Oracle oracle;
+    expected = ops::attention_half(x.to(type), x.to(type), weights, cos, sin);
+  }
+  with_every_kernel([&, cosines = cos, sines = sin] {
+    CHECK(relative(ops::attention_half(x.to(type), x.to(type), weights, cosines, sines), expected) < tolerance_of(type));
+  });
+}
+
 TEST_CASE("exclusion of values that are zero") {
   Draw draw(5);
   const auto x = draw.leaf({1, 9, 16}), value = draw.normal({16, 16}).zero_().set_requires_grad(true);

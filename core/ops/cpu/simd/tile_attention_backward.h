@@ -10,12 +10,14 @@ namespace {
 void attend_backward_tiles(const Common& common, const AttentionBackward& a, Index task, float* gain_sums) {
   const auto h = heads_of<Bf16>(a, task);
   const Index length = h.length, head = h.head, positions = round_up(length, kBlock), out_row = padded(head);
-  const Index b = task / a.kv_heads, kv = task % a.kv_heads, head_words = pair_words(head), head_rows = round_up(head, kTileRows);
+  const Index b = task / a.kv_heads, kv = task % a.kv_heads;
+  const Index head_words = pair_words(head), head_rows = round_up(head, kTileRows);
   constexpr Index kPairs = kBlock / 2;  // words of a block's rows
   std::uint32_t *keys = nullptr, *values_of_all = nullptr, *key_columns = nullptr, *rows = nullptr, *outputs = nullptr;
   std::uint32_t *query_panel = nullptr, *output_panel = nullptr, *query_pairs = nullptr, *output_pairs = nullptr;
   Change change{};
-  float *key_sum = nullptr, *value_sum = nullptr, *blocks = nullptr, *query_sum = nullptr, *logs = nullptr, *along = nullptr;
+  float *key_sum = nullptr, *value_sum = nullptr, *query_sum = nullptr;
+  float *blocks = nullptr, *logs = nullptr, *along = nullptr;
   const auto carve = [&](void* block) {
     Carver carver(block);
     keys = carver.take<std::uint32_t>(positions * head_words);
@@ -61,7 +63,8 @@ void attend_backward_tiles(const Common& common, const AttentionBackward& a, Ind
         prefetch(key_result + (first + r) * h.row, head);
         prefetch(value_result + (first + r) * h.row, head);
       }
-      for (Index r = 0; r < kBlock; ++r) logs[r] = r < count ? kLog2E * a.log_sum[(b * a.heads + hq) * length + first + r] : 0.0F;
+      const float* log_sum = a.log_sum + (b * a.heads + hq) * length + first;
+      for (Index r = 0; r < kBlock; ++r) logs[r] = r < count ? kLog2E * log_sum[r] : 0.0F;
       attended_gradients(a, h, b, hq, first, count, outputs, along, value_sum, out_row);
       pack_key_panels(query, h.row, count, head, query_panel);
       pack_key_panels(values(outputs), 2 * head_words, kBlock, head, output_panel);
@@ -72,7 +75,8 @@ void attend_backward_tiles(const Common& common, const AttentionBackward& a, Ind
       // The next block's scores and gradients are with the tiles while this one's weights are computed.
       const auto scores_of = [&](Index key, float* block) {
         tile_block<2, 2>(keys + key * head_words, head_words, query_panel, head_words, block, kBlock, false);
-        tile_block<2, 2>(values_of_all + key * head_words, head_words, output_panel, head_words, block + kBlock * kBlock, kBlock, false);
+        tile_block<2, 2>(values_of_all + key * head_words, head_words, output_panel, head_words,
+                         block + kBlock * kBlock, kBlock, false);
       };
       float *block = blocks, *next = blocks + 2 * kBlock * kBlock;
       scores_of(0, block);
@@ -80,9 +84,12 @@ void attend_backward_tiles(const Common& common, const AttentionBackward& a, Ind
       for (Index key = 0; key < seen; key += kBlock) {
         if (key + kBlock < seen) scores_of(key + kBlock, next);
         change_block(block, block + kBlock * kBlock, factor * kLog2E, logs, along, key - first, count, change, gain);
-        multiply(change.weights, kPairs, kBlock, {output_pairs, kPairs * kBlock}, kPairs, panels_of(head), value_sum + key * out_row, out_row, true);
-        multiply(change.changes, kPairs, kBlock, {query_pairs, kPairs * kBlock}, kPairs, panels_of(head), key_sum + key * out_row, out_row, true);
-        multiply(key_columns + key / 2, positions / 2, head_rows, {change.pairs, 0}, kPairs, 1, query_sum, kBlock, key > 0);
+        multiply(change.weights, kPairs, kBlock, {output_pairs, kPairs * kBlock}, kPairs, panels_of(head),
+                 value_sum + key * out_row, out_row, true);
+        multiply(change.changes, kPairs, kBlock, {query_pairs, kPairs * kBlock}, kPairs, panels_of(head),
+                 key_sum + key * out_row, out_row, true);
+        multiply(key_columns + key / 2, positions / 2, head_rows, {change.pairs, 0}, kPairs, 1, query_sum, kBlock,
+                 key > 0);
         float* const used = block;
         block = next;
         next = used;

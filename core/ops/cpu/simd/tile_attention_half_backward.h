@@ -10,12 +10,16 @@ template <>
 void attention_backward_typed<Bf16>(const Common& common, const AttentionBackward& a) {
   const Index width = a.width, head = a.head, half = head / 2, inner = a.heads * head, panel = padded(width);
   const Index all = (a.heads + 2 * a.kv_heads) * head, rows = a.batch * a.length, normed_heads = a.heads + a.kv_heads;
-  const auto *x = static_cast<const Bf16*>(a.x), *x0 = static_cast<const Bf16*>(a.x0), *gradient = static_cast<const Bf16*>(a.gradient);
+  const auto *x = static_cast<const Bf16*>(a.x), *x0 = static_cast<const Bf16*>(a.x0);
+  const auto* gradient = static_cast<const Bf16*>(a.gradient);
   const auto *rotated = static_cast<const Bf16*>(a.rotated), *attended = static_cast<const Bf16*>(a.attended);
-  auto *rotated_gradient = static_cast<Bf16*>(a.rotated_gradient), *attended_gradient = static_cast<Bf16*>(a.attended_gradient);
+  auto* rotated_gradient = static_cast<Bf16*>(a.rotated_gradient);
+  auto* attended_gradient = static_cast<Bf16*>(a.attended_gradient);
 
-  // A thread's sums: of the maps for queries, keys and values [(H + 2 K) h, D], of the output before its scale [D, H h], of the mix.
-  const Index inner_panel = padded(inner), qkv_size = round_up(all, kTileRows) * panel, output_size = round_up(width, kTileRows) * inner_panel;
+  // A thread's sums: of the maps for queries, keys and values [(H + 2 K) h, D], of the output before its scale
+  // [D, H h], of the mix.
+  const Index inner_panel = padded(inner), qkv_size = round_up(all, kTileRows) * panel;
+  const Index output_size = round_up(width, kTileRows) * inner_panel;
   const Index team_size = qkv_size + output_size + 2 * panel;
   std::uint32_t *qkv_packed = nullptr, *output_packed = nullptr;
   float *sums = nullptr, *gain_sums = nullptr;
@@ -28,7 +32,8 @@ void attention_backward_typed<Bf16>(const Common& common, const AttentionBackwar
     return carver.used();
   };
   carve_shared(common.scratch(0, carve_shared(nullptr)));
-  const Index in_row = pair_words(width), all_row = pair_words(all), widest = all > width ? all : width, pairs = kDeep / 2;
+  const Index in_row = pair_words(width), all_row = pair_words(all);
+  const Index widest = all > width ? all : width, pairs = kDeep / 2;
 
 #pragma omp parallel num_threads(common.threads)
   {
@@ -71,9 +76,12 @@ void attention_backward_typed<Bf16>(const Common& common, const AttentionBackwar
           const Bf16* row = gradient + (first + r) * width;
           Bf16* to = values(operands + r * in_row);
           prefetch(attended_gradient + (first + r) * inner, inner);
-          for (Index j = 0; j < width; j += 32) store_two(to + j, narrow_two(load_two(row + j, width - j) * load_two(scale + j)));
+          for (Index j = 0; j < width; j += 32) {
+            store_two(to + j, narrow_two(load_two(row + j, width - j) * load_two(scale + j)));
+          }
         }
-        multiply_blocks(operands, in_row, count, output_panels, in_row, panels_of(inner), blocks, [&](Index i, Index p, const float* block) {
+        multiply_blocks(operands, in_row, count, output_panels, in_row, panels_of(inner), blocks,
+                        [&](Index i, Index p, const float* block) {
           for (Index r = 0; r < smaller(kBlock, count - i); ++r) {
             Bf16* to = attended_gradient + (first + i + r) * inner + p * kBlock;
             store_two(to, narrow_two(load_two(block + r * kBlock)), inner - p * kBlock);
@@ -82,7 +90,8 @@ void attention_backward_typed<Bf16>(const Common& common, const AttentionBackwar
       }
       pack_tile_columns(gradient + deep * width, width, total, width, length, columns);
       pack_head_panels(attended + deep * inner, inner, total, inner, length, panels);
-      multiply(columns, length, width, {panels, length * kBlock}, length, panels_of(inner), output_sum, inner_panel, true);
+      multiply(columns, length, width, {panels, length * kBlock}, length, panels_of(inner), output_sum, inner_panel,
+               true);
     }
 
 #pragma omp for schedule(dynamic)
@@ -100,8 +109,8 @@ void attention_backward_typed<Bf16>(const Common& common, const AttentionBackwar
           const Bf16 *of = rotated_gradient + n * all, *in = x + n * width, *in0 = x0 + n * width;
           Bf16 *to = values(operands + (tall + r) * all_row), *normal = values(normed + (tall + r) * in_row);
           for (Index i = 0; i < normed_heads; ++i) {
-            unrotate_head(of + i * head, rotated + n * all + i * head, a.head_norm[n * normed_heads + i], a.cos + t * half, a.sin + t * half,
-                          half, to + i * head);
+            unrotate_head(of + i * head, rotated + n * all + i * head, a.head_norm[n * normed_heads + i],
+                          a.cos + t * half, a.sin + t * half, half, to + i * head);
           }
           for (Index j = normed_heads * head; j < 2 * all_row; j += 16) {
             const __mmask16 lanes = lanes_of(all - j);
@@ -122,7 +131,8 @@ void attention_backward_typed<Bf16>(const Common& common, const AttentionBackwar
           Bf16 *to = static_cast<Bf16*>(a.x_gradient) + n * width, *to0 = static_cast<Bf16*>(a.x0_gradient) + n * width;
           for (Index j = 0; j < width; j += 32) {
             const Index left = width - j;
-            const Two of = load_two(gradient + n * width + j, left) + (load_two(change + j) - load_two(normal + j) * mean) * inverse;
+            const Two through = (load_two(change + j) - load_two(normal + j) * mean) * inverse;
+            const Two of = load_two(gradient + n * width + j, left) + through;
             store_two(mix_sum + j, load_two(mix_sum + j) + of * load_two(x + n * width + j, left));
             store_two(mix_sum + panel + j, load_two(mix_sum + panel + j) + of * load_two(x0 + n * width + j, left));
             store_two(to + j, narrow_two(of * load_two(mix + j)), left);
@@ -148,7 +158,8 @@ void attention_backward_typed<Bf16>(const Common& common, const AttentionBackwar
 #pragma omp for schedule(static)
     for (Index i = 0; i < width; ++i) {
       sum_rows(sums + qkv_size, team, team_size, i, inner_panel);
-      a.scale_gradient[i] = scaled_weight_row(sums + qkv_size + i * inner_panel, static_cast<const Bf16*>(a.output) + i * inner, a.scale[i], inner,
+      const Bf16* weight = static_cast<const Bf16*>(a.output) + i * inner;
+      a.scale_gradient[i] = scaled_weight_row(sums + qkv_size + i * inner_panel, weight, a.scale[i], inner,
                                               a.output_gradient + i * inner);
     }
 #pragma omp single

@@ -1,4 +1,5 @@
-// Output map and loss in bfloat16 by tiles: as in head.h. The logits of a tile of rows become tanh of them in the product's blocks.
+// Output map and loss in bfloat16 by tiles: as in head.h. The logits of a tile of rows become tanh of them in the
+// product's blocks.
 #pragma once
 
 #include <omp.h>
@@ -30,7 +31,8 @@ void head_typed<Bf16>(const Common& common, const Head& h) {
     return carver.used();
   };
   carve_shared(common.scratch(0, carve_shared(nullptr)));
-  const Index in_row = pair_words(width), change_row = pair_words(vocabulary), back_row = padded(width), pair_stride = kDeep / 2 * kBlock;
+  const Index in_row = pair_words(width), change_row = pair_words(vocabulary);
+  const Index back_row = padded(width), pair_stride = kDeep / 2 * kBlock;
   const float inverse_cap = 1.0F / h.cap, slope = h.cap * kLog2E;  // e^(cap t) = 2^(slope t)
 
 #pragma omp parallel num_threads(common.threads)
@@ -42,7 +44,8 @@ void head_typed<Bf16>(const Common& common, const Head& h) {
     const auto panels = share_transposed_panels(embedding, width, vocabulary, forward_packed);
     Panels back_panels{nullptr, 0};
     if (back) back_panels = share_row_panels(embedding, vocabulary, width, backward_packed);
-    float *blocks = nullptr, *capped = nullptr, *tops = nullptr, *inverses = nullptr, *factors = nullptr, *changed = nullptr;
+    float *blocks = nullptr, *capped = nullptr, *tops = nullptr;
+    float *inverses = nullptr, *factors = nullptr, *changed = nullptr;
     std::uint32_t *operands = nullptr, *change = nullptr, *columns = nullptr, *pairs = nullptr;
     const auto carve = [&](void* block) {
       Carver carver(block);
@@ -70,11 +73,12 @@ void head_typed<Bf16>(const Common& common, const Head& h) {
         std::uint32_t* operand = operands + part * in_row;
         for (Index r = 0; r < count; ++r) {
           const Bf16* row = x + (first + r) * width;
-          inverses[r] = h.normed ? inverse_rms(sum_of_squares(row, width), width) : 1.0F;
+          inverses[r] = h.normed ? inverse_rms(sum_of(squares(row, width)), width) : 1.0F;
           scale_row_two(row, inverses[r], width, values(operand + r * in_row));
         }
         for (Index r = 0; r < count; ++r) store(tops + r * 16, same(-1));
-        multiply_blocks(operand, in_row, count, panels, in_row, panels_of(vocabulary), blocks, [&](Index, Index p, const float* block) {
+        multiply_blocks(operand, in_row, count, panels, in_row, panels_of(vocabulary), blocks,
+                        [&](Index, Index p, const float* block) {
           const Index left = vocabulary - p * kBlock;
           for (Index r = 0; r < count; ++r) {
             const Two z = load_two(block + r * kBlock) * inverse_cap;

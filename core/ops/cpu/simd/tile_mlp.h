@@ -1,6 +1,6 @@
-// The MLP half of a block in bfloat16 by tiles: as in mlp.h, but what happens to a product's values happens to each 32 x 32
-// block of it while the tiles are at the next one. Weight gradients are sums over the rows of a whole tile of rows: their
-// second operand is written as pairs of rows by the blocks themselves.
+// The MLP half of a block in bfloat16 by tiles: as in mlp.h, but what happens to a product's values happens to each
+// 32 x 32 block of it while the tiles are at the next one. Weight gradients are sums over the rows of a whole tile of
+// rows: their second operand is written as pairs of rows by the blocks themselves.
 #pragma once
 
 #include <omp.h>
@@ -19,9 +19,11 @@ inline Vec leaky(Vec x, float slope) { return x > 0 ? x : x * slope; }
 template <>
 void mlp_forward_typed<Bf16>(const Common& common, const MlpForward& m) {
   const Index width = m.width, hidden = m.hidden, rows = m.rows;
-  const auto *x = static_cast<const Bf16*>(m.x), *up = static_cast<const Bf16*>(m.up), *down = static_cast<const Bf16*>(m.down);
+  const auto* x = static_cast<const Bf16*>(m.x);
+  const auto *up = static_cast<const Bf16*>(m.up), *down = static_cast<const Bf16*>(m.down);
   auto *out = static_cast<Bf16*>(m.out), *before = static_cast<Bf16*>(m.before);
-  auto* shared = static_cast<std::uint32_t*>(common.scratch(0, (panels_words(width, hidden) + panels_words(hidden, width)) * 4));
+  const Index shared_words = panels_words(width, hidden) + panels_words(hidden, width);
+  auto* shared = static_cast<std::uint32_t*>(common.scratch(0, shared_words * 4));
   const Index narrow_row = pair_words(width), wide_row = pair_words(hidden);
   const float slope = m.slope;
 
@@ -43,17 +45,21 @@ void mlp_forward_typed<Bf16>(const Common& common, const MlpForward& m) {
     carve(common.scratch(1, carve(nullptr)));
     pad_copy(m.scale, width, scale);
 
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(static)
     for (Index first = 0; first < rows; first += kTall) {
       const Index count = smaller(kTall, rows - first);
       for (Index r = 0; r < count; ++r) {
-        const Bf16* row = x + (first + r) * width;
-        const float inverse = inverse_rms(sum_of_squares(row, width), width);
+        store(blocks + 16 * r, squares(x + (first + r) * width, width));
         prefetch(out + (first + r) * width, width);
-        if (m.norm != nullptr) m.norm[first + r] = inverse;
-        scale_row_two(row, inverse, width, values(normed + r * narrow_row));
       }
-      multiply_blocks(normed, narrow_row, count, up_panels, narrow_row, panels_of(hidden), blocks, [&](Index i, Index p, const float* block) {
+      float inverses[kTall];
+      for (Index r = 0; r < count; r += 16) inverse_rms_of(blocks + 16 * r, width, inverses + r);
+      for (Index r = 0; r < count; ++r) {
+        if (m.norm != nullptr) m.norm[first + r] = inverses[r];
+        scale_row_two(x + (first + r) * width, inverses[r], width, values(normed + r * narrow_row));
+      }
+      multiply_blocks(normed, narrow_row, count, up_panels, narrow_row, panels_of(hidden), blocks,
+                      [&](Index i, Index p, const float* block) {
         const Index column = p * kBlock, end = smaller(kBlock, count - i);
         for (Index r = 0; r < end; ++r) {
           const Words kept = narrow_two(load_two(block + r * kBlock));
@@ -66,7 +72,8 @@ void mlp_forward_typed<Bf16>(const Common& common, const MlpForward& m) {
           store_two(values(active + (i + r) * wide_row) + column, narrow_two(bent * bent));
         }
       });
-      multiply_blocks(active, wide_row, count, down_panels, wide_row, panels_of(width), blocks, [&](Index i, Index p, const float* block) {
+      multiply_blocks(active, wide_row, count, down_panels, wide_row, panels_of(width), blocks,
+                      [&](Index i, Index p, const float* block) {
         const Index column = p * kBlock, end = smaller(kBlock, count - i), left = width - column;
         const Two factor = load_two(scale + column);
         for (Index r = 0; r < end; ++r) {
@@ -99,8 +106,8 @@ inline void share_transpose(const float* sums, Index row, Index rows, Index colu
     }
   }
 }
-// Gradient of a map's weight before the scale of its output: the scale's gradient needs no output of forward, for the sum
-// over rows of gradient * (W a) is W . (gradient^T a).
+// Gradient of a map's weight before the scale of its output: the scale's gradient needs no output of forward, for the
+// sum over rows of gradient * (W a) is W . (gradient^T a).
 inline float scaled_weight_row(const float* from, const Bf16* weight, float factor, Index count, float* to) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -114,7 +121,8 @@ inline float scaled_weight_row(const float* from, const Bf16* weight, float fact
 template <>
 void mlp_backward_typed<Bf16>(const Common& common, const MlpBackward& m) {
   const Index width = m.width, hidden = m.hidden, rows = m.rows;
-  const auto *x = static_cast<const Bf16*>(m.x), *up = static_cast<const Bf16*>(m.up), *down = static_cast<const Bf16*>(m.down);
+  const auto* x = static_cast<const Bf16*>(m.x);
+  const auto *up = static_cast<const Bf16*>(m.up), *down = static_cast<const Bf16*>(m.down);
   const auto *before = static_cast<const Bf16*>(m.before), *gradient = static_cast<const Bf16*>(m.gradient);
   auto* x_gradient = static_cast<Bf16*>(m.x_gradient);
   // A thread's sums: the weight gradients of up, transposed, and of down before its scale; both [D, M].
@@ -129,7 +137,8 @@ void mlp_backward_typed<Bf16>(const Common& common, const MlpBackward& m) {
     return carver.used();
   };
   carve_shared(common.scratch(0, carve_shared(nullptr)));
-  const Index narrow_row = pair_words(width), wide_row = pair_words(hidden), back_row = padded(width), pair_stride = kDeep / 2 * kBlock;
+  const Index narrow_row = pair_words(width), wide_row = pair_words(hidden);
+  const Index back_row = padded(width), pair_stride = kDeep / 2 * kBlock;
   const float slope = m.slope;
 
 #pragma omp parallel num_threads(common.threads)
@@ -174,7 +183,8 @@ void mlp_backward_typed<Bf16>(const Common& common, const MlpBackward& m) {
             store_two(normal + j, narrow_two(load_two(in + j, width - j) * inverse));
           }
         }
-        multiply_blocks(scaled, narrow_row, count, down_panels, narrow_row, panels_of(hidden), blocks, [&](Index i, Index p, const float* block) {
+        multiply_blocks(scaled, narrow_row, count, down_panels, narrow_row, panels_of(hidden), blocks,
+                        [&](Index i, Index p, const float* block) {
           const Index column = p * kBlock, end = smaller(kBlock, count - i), left = hidden - column;
           std::uint32_t* actives = active_pairs + p * pair_stride + (tall + i) / 2 * kBlock;
           std::uint32_t* changes = change_pairs + p * pair_stride + (tall + i) / 2 * kBlock;
@@ -184,7 +194,8 @@ void mlp_backward_typed<Bf16>(const Common& common, const MlpBackward& m) {
               const Bf16* kept = before + (first + i + r + k) * hidden + column;
               __builtin_prefetch(kept + kBlock);
               const Two value = load_two(kept, left);
-              const Two side{value.low > 0 ? same(1) : same(slope), value.high > 0 ? same(1) : same(slope)}, bent = value * side;
+              const Two side{value.low > 0 ? same(1) : same(slope), value.high > 0 ? same(1) : same(slope)};
+              const Two bent = value * side;
               active[k] = bent * bent;
               changed[k] = load_two(block + (r + k) * kBlock) * (bent * side * 2.0F);
               store_two(values(change + (i + r + k) * wide_row) + column, narrow_two(changed[k]));
@@ -221,7 +232,8 @@ void mlp_backward_typed<Bf16>(const Common& common, const MlpBackward& m) {
 #pragma omp for schedule(static)
     for (Index i = 0; i < width; ++i) {
       sum_rows(sums + sum_size, team, team_size, i, wide);
-      m.scale_gradient[i] = scaled_weight_row(sums + sum_size + i * wide, down + i * hidden, m.scale[i], hidden, m.down_gradient + i * hidden);
+      m.scale_gradient[i] = scaled_weight_row(sums + sum_size + i * wide, down + i * hidden, m.scale[i], hidden,
+                                              m.down_gradient + i * hidden);
     }
   }
 }

@@ -1,5 +1,6 @@
-// Rows of bfloat16 between products by tiles, 32 values at once; exp2 and tanh of whole vectors. What a row holds beyond its
-// width reads as zero and is not written. Numbers below 1.2e-38 round to zero here, as they do in the products.
+// Rows of bfloat16 between products by tiles, 32 values at once; exp2 and tanh of whole vectors. What a row holds
+// beyond its width reads as zero and is not written. Numbers below 1.2e-38 round to zero here, as they do in the
+// products.
 #pragma once
 
 #include "core/ops/cpu/simd/rows.h"
@@ -27,7 +28,8 @@ inline Two widen_words(Words pairs) {
 }
 inline Two load_two(const Bf16* p) {
   typedef std::uint16_t HalvesAnywhere __attribute__((vector_size(32), aligned(2), may_alias));
-  return {raised(*reinterpret_cast<const HalvesAnywhere*>(p)), raised(*reinterpret_cast<const HalvesAnywhere*>(p + 16))};
+  return {raised(*reinterpret_cast<const HalvesAnywhere*>(p)),
+          raised(*reinterpret_cast<const HalvesAnywhere*>(p + 16))};
 }
 inline Two load_two(const float* p) { return {load(p), load(p + 16)}; }
 inline __mmask32 values_of(Index left) {
@@ -44,15 +46,16 @@ inline void store_two(float* p, Two x) {
 }
 // As 32 bfloat16 values.
 inline Words narrow_two(Two x) {
-  return reinterpret_cast<Words>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(x.high), reinterpret_cast<__m512>(x.low)));
+  return reinterpret_cast<Words>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(x.high),
+                                                     reinterpret_cast<__m512>(x.low)));
 }
 inline void store_two(Bf16* p, Words x) { _mm512_storeu_si512(p, reinterpret_cast<__m512i>(x)); }
 inline void store_two(Bf16* p, Words x, Index left) {
   if (left >= 32) return store_two(p, x);
   _mm512_mask_storeu_epi16(p, values_of(left), reinterpret_cast<__m512i>(x));
 }
-// Asks for the lines of a row that is written later, or read: rows that are visited a few columns at a time look random to the
-// processor.
+// Asks for the lines of a row that is written later, or read: rows that are visited a few columns at a time look random
+// to the processor.
 inline void prefetch(const Bf16* row, Index count) {
   for (Index j = 0; j < count; j += 32) __builtin_prefetch(row + j);
 }
@@ -61,20 +64,23 @@ inline Bf16* values(std::uint32_t* pairs) { return reinterpret_cast<Bf16*>(pairs
 // Words of pairs from the values of two rows: those of the lower halves, those of the upper halves.
 inline Words pair_rows(Vec row, Vec next) {
   const auto both = reinterpret_cast<AllHalves>(narrow_two({row, next}));
-  return reinterpret_cast<Words>(__builtin_shufflevector(both, both, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9,
-                                                         25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
+  return reinterpret_cast<Words>(__builtin_shufflevector(both, both, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22,
+                                                         7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30,
+                                                         15, 31));
 }
 
 typedef float Half __attribute__((vector_size(32)));
 typedef float Quarter __attribute__((vector_size(16)));
 inline float sum_of(Vec x) {
-  const Half a = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Half a = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
+      __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
   const Quarter b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
   const Quarter c = b + __builtin_shufflevector(b, b, 2, 3, 2, 3);
   return c[0] + c[1];
 }
 inline float largest_of(Vec x) {
-  const Half low = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7), high = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Half low = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7),
+      high = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
   const Half a = low > high ? low : high;
   const Quarter left = __builtin_shufflevector(a, a, 0, 1, 2, 3), right = __builtin_shufflevector(a, a, 4, 5, 6, 7);
   const Quarter b = left > right ? left : right;
@@ -86,19 +92,37 @@ inline Vec largest(Vec a, Vec b) {
 // x where the mask is set, and `other` elsewhere.
 inline Two chosen(__mmask32 lanes, Two x, float other) {
   const auto one = [other](__mmask16 mask, Vec value) {
-    return reinterpret_cast<Vec>(_mm512_mask_blend_ps(mask, reinterpret_cast<__m512>(Vec{} + other), reinterpret_cast<__m512>(value)));
+    return reinterpret_cast<Vec>(_mm512_mask_blend_ps(mask, reinterpret_cast<__m512>(Vec{} + other),
+                                                      reinterpret_cast<__m512>(value)));
   };
   return {one(static_cast<__mmask16>(lanes), x.low), one(static_cast<__mmask16>(lanes >> 16), x.high)};
 }
 inline Vec same(float x) { return Vec{} + x; }
 
-inline float sum_of_squares(const Bf16* x, Index width) {
+// The sum of every one of sixteen vectors that lie one after the other.
+inline Vec sums_of(const float* vectors) {
+  Words rows[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) rows[i] = reinterpret_cast<Words>(load(vectors + 16 * i));
+  transpose_words(rows);
+  Vec sum{};
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) sum = sum + reinterpret_cast<Vec>(rows[i]);
+  return sum;
+}
+
+inline Vec squares(const Bf16* x, Index width) {  // lane by lane
   Two sum{};
   for (Index j = 0; j < width; j += 32) {
     const Two value = load_two(x + j, width - j);
     sum = sum + value * value;
   }
-  return sum_of(sum.low + sum.high);
+  return sum.low + sum.high;
+}
+// 1 / rms of sixteen rows of `count` values whose squares' sums lie in `vectors`, lane by lane.
+inline void inverse_rms_of(const float* vectors, Index count, float* inverses) {
+  const Vec mean = sums_of(vectors) / static_cast<float>(count) + kEpsilon;
+  store(inverses, 1.0F / reinterpret_cast<Vec>(_mm512_maskz_sqrt_ps(kAll, reinterpret_cast<__m512>(mean))));
 }
 // out = x * factor, with zeros up to whole words of tiles.
 inline void scale_row_two(const Bf16* x, float factor, Index width, Bf16* out) {
@@ -124,7 +148,8 @@ inline Vec exp2_two(Vec x) {
 // ln x of normal x > 0: 2 artanh((m - 1) / (m + 1)) of the mantissa m, and the exponent; NaN stays NaN.
 inline Vec log_two(Vec x) {
   const auto from = reinterpret_cast<__m512>(x);
-  const auto mantissa = reinterpret_cast<Vec>(_mm512_maskz_getmant_ps(kAll, from, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src));
+  const auto scaled = _mm512_maskz_getmant_ps(kAll, from, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
+  const auto mantissa = reinterpret_cast<Vec>(scaled);
   const Vec t = (mantissa - 1.0F) / (mantissa + 1.0F), square = t * t;
   Vec y = square * (1.0F / 13) + 1.0F / 11;
   y = y * square + 1.0F / 9;

@@ -1,6 +1,7 @@
-// Matrix products by the processor's tiles (AMX): 16 x 16 float32 sums of 16 rows of A, 16 words of bfloat16 pairs each,
-// and 16 words of 16 columns of B. A block of C is 32 x 32: four tiles, two of A, two of B. Operands are padded with zeros to
-// whole tiles along the sum, and memory has room for whole tiles of rows: what lies in rows beyond the matrix stays there.
+// Matrix products by the processor's tiles (AMX): 16 x 16 float32 sums of 16 rows of A, 16 words of bfloat16 pairs
+// each, and 16 words of 16 columns of B. A block of C is 32 x 32: four tiles, two of A, two of B. Operands are padded
+// with zeros to whole tiles along the sum, and memory has room for whole tiles of rows: what lies in rows beyond the
+// matrix stays there.
 #pragma once
 
 #include "core/ops/cpu/simd/types.h"
@@ -33,10 +34,11 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 };
 
-// 16 R rows and 16 C columns of C (+)= A B, a sum over `count` words, a multiple of kTileWords. Strides in words; B is a panel
-// of 32 columns. The compiler does not see what tiles read: the barriers keep its stores on their side.
+// 16 R rows and 16 C columns of C (+)= A B, a sum over `count` words, a multiple of kTileWords. Strides in words; B is
+// a panel of 32 columns. The compiler does not see what tiles read: the barriers keep its stores on their side.
 template <int R, int C>
-inline void tile_block(const std::uint32_t* a, Index a_row, const std::uint32_t* b, Index count, float* c, Index c_row, bool add) {
+inline void tile_block(const std::uint32_t* a, Index a_row, const std::uint32_t* b, Index count, float* c, Index c_row,
+                       bool add) {
   constexpr Index kB = 32 * 4;
   const Index stride = c_row * 4, a_stride = a_row * 4;
   float* lower = c + kTileRows * c_row;
@@ -82,8 +84,8 @@ struct Panels {
 
 // C [rows, panels] (+)= A B, a sum over `count` words; writes whole tiles of rows. As many rows of A as the first cache
 // level keeps meet all of B before the next ones do.
-inline void multiply(const std::uint32_t* a, Index a_row, Index rows, Panels b, Index count, Index panels, float* c, Index c_row,
-                     bool add) {
+inline void multiply(const std::uint32_t* a, Index a_row, Index rows, Panels b, Index count, Index panels, float* c,
+                     Index c_row, bool add) {
   constexpr Index kKept = 6144;  // words
   const Index group = kKept / count < kBlock ? kBlock : kKept / count / kBlock * kBlock;
   for (Index first = 0; first < rows; first += group) {
@@ -102,8 +104,8 @@ inline void multiply(const std::uint32_t* a, Index a_row, Index rows, Panels b, 
 // The same, block by block: finish(row, panel, block) gets each 32 x 32 block of C while the tiles are at the next one.
 // `blocks` holds two of them. Rows of A in whole blocks.
 template <class Finish>
-inline void multiply_blocks(const std::uint32_t* a, Index a_row, Index rows, Panels b, Index count, Index panels, float* blocks,
-                            Finish finish) {
+inline void multiply_blocks(const std::uint32_t* a, Index a_row, Index rows, Panels b, Index count, Index panels,
+                            float* blocks, Finish finish) {
   Index last_row = 0, last_panel = -1;
   float *block = blocks, *last = blocks + kBlock * kBlock;
   for (Index p = 0; p < panels; ++p) {
@@ -128,7 +130,8 @@ inline void transpose_words(Words (&rows)[16]) {
 #pragma GCC unroll 8
   for (int i = 0; i < 16; i += 2) {
     pairs[i] = __builtin_shufflevector(rows[i], rows[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-    pairs[i + 1] = __builtin_shufflevector(rows[i], rows[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+    pairs[i + 1] = __builtin_shufflevector(rows[i], rows[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30,
+                                           15, 31);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
@@ -181,7 +184,8 @@ inline Words paired_rows(const T* source, Index source_row, Index k, Index count
 
 // The transpose of a row-major tile [count, rows of A]: [rows, padded to whole tiles][length words].
 template <class T>
-void pack_tile_columns(const T* source, Index source_row, Index count, Index rows, Index length, std::uint32_t* packed) {
+void pack_tile_columns(const T* source, Index source_row, Index count, Index rows, Index length,
+                       std::uint32_t* packed) {
   for (Index i = 0; i < rows; i += kTileRows) {
     const __mmask16 lanes = lanes_of(rows - i);
     for (Index first = 0; first < length; first += kTileWords) {
@@ -197,7 +201,8 @@ void pack_tile_columns(const T* source, Index source_row, Index count, Index row
 
 // A panel of 32 columns from the rows of a matrix, `length` words a column.
 template <class T>
-void pack_tile_panel(const T* source, Index source_row, Index count, Index columns, Index length, std::uint32_t* panel) {
+void pack_tile_panel(const T* source, Index source_row, Index count, Index columns, Index length,
+                     std::uint32_t* panel) {
   const __mmask16 left = lanes_of(columns), right = lanes_of(columns - 16);
   for (Index k = 0; k < length; ++k) {
     store_words(panel + k * 32, paired_rows(source, source_row, k, count, left));
@@ -219,7 +224,8 @@ inline Words row_words(const float* row, Index first, Index count) {
 
 // A panel of 32 columns from the transpose of a matrix whose rows they are; `count` is their length.
 template <class T>
-void pack_tile_transposed_panel(const T* source, Index source_row, Index count, Index columns, Index length, std::uint32_t* panel) {
+void pack_tile_transposed_panel(const T* source, Index source_row, Index count, Index columns, Index length,
+                                std::uint32_t* panel) {
   for (Index half = 0; half < 32; half += 16) {
     for (Index first = 0; first < length; first += kTileWords) {
       Words block[16];
@@ -234,8 +240,8 @@ void pack_tile_transposed_panel(const T* source, Index source_row, Index count, 
   }
 }
 
-// All panels by the threads of a team (call it from all of them); a barrier ends it. Of the rows of [count, columns], or of the
-// transpose of [columns, count].
+// All panels by the threads of a team (call it from all of them); a barrier ends it. Of the rows of [count, columns],
+// or of the transpose of [columns, count].
 inline Panels share_row_panels(const Bf16* source, Index count, Index columns, std::uint32_t* packed) {
   const Index length = pair_words(count), stride = length * kBlock;
 #pragma omp for schedule(static)
@@ -248,7 +254,8 @@ inline Panels share_transposed_panels(const Bf16* source, Index count, Index col
   const Index length = pair_words(count), stride = length * kBlock;
 #pragma omp for schedule(static)
   for (Index first = 0; first < columns; first += kBlock) {
-    pack_tile_transposed_panel(source + first * count, count, count, columns - first, length, packed + first / kBlock * stride);
+    pack_tile_transposed_panel(source + first * count, count, count, columns - first, length,
+                               packed + first / kBlock * stride);
   }
   return {packed, stride};
 }
