@@ -98,6 +98,15 @@ void name_thread(const char* name) {
   track.name = name;
 }
 
+void add_track(const std::string& name, const char* category, std::vector<Timed> events) {
+  if (!on()) return;
+  auto track = std::make_shared<Track>();
+  track->name = name;
+  for (Timed& event : events) track->events.push_back({category, std::move(event.name), -1, event.start_ns, event.duration_ns});
+  const std::lock_guard lock(tracks().mutex);
+  tracks().all.push_back(std::move(track));
+}
+
 void start() {
   Tracks& all = tracks();
   const std::lock_guard lock(all.mutex);
@@ -122,7 +131,7 @@ void write(const std::filesystem::path& file, const Json& about) {
   int number = 0;
   for (const auto& track : all.all) take(*track, all.start_ns, ++number, process, events, dropped);
   Json metadata = about;
-  metadata["time"] = "host time; on a GPU a span is the time to queue its work, not the time of the kernels";
+  metadata["time"] = "host time; on a GPU a span is the time to queue its work; the kernels of three training steps have tracks of their own";
   if (dropped > 0) metadata["spans_dropped"] = dropped;
   const Json whole = {{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}, {"otherData", metadata}};
   write_atomic(file, canonical(whole) + "\n");

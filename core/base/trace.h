@@ -1,6 +1,6 @@
 // Where the time goes, for `run --profile FILE`: named spans of host time, one track a thread, as Chrome's trace
 // format (Perfetto and chrome://tracing open it). Off unless start() was called: then a span is one branch. On a GPU a
-// span is the time the host took, which queues work; it is not the time of the kernels.
+// span is the time the host took, which queues work; what the device did meanwhile comes by add_track().
 // https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "caddie/export.h"
 #include "core/base/json.h"
@@ -27,6 +28,12 @@ CADDIE_API void start();
 // Ends recording and writes what was recorded. `about` goes into the file's metadata. Throws Error(failed) if the file
 // cannot be written.
 CADDIE_API void write(const std::filesystem::path& file, const Json& about);
+struct Timed {
+  std::string name;
+  std::int64_t start_ns, duration_ns;  // the start by std::chrono::steady_clock
+};
+// A track of what ran elsewhere, such as kernels on a device.
+CADDIE_API void add_track(const std::string& name, const char* category, std::vector<Timed> events);
 // The name of this thread's track; threads without one are numbered.
 CADDIE_API void name_thread(const char* name);
 

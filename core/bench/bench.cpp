@@ -94,6 +94,23 @@ Json Bench::head(const std::string& part) const {
 
 void Bench::add_memory(Json& result) const { result["peak_memory_bytes"] = peak_memory_bytes(session_->device()); }
 
+void Bench::record_kernels() {
+  if (options_.kernels && !kernels_) kernels_ = std::make_unique<ops::KernelRecord>(session_->device());
+}
+
+void Bench::add_kernels(Json& result, std::int64_t times) {
+  if (!kernels_) return;
+  const auto runs = kernels_->finish();
+  if (runs.empty()) return;
+  const auto sums = ops::sum_kernels(runs);
+  const auto share = 1.0 / static_cast<double>(times);
+  result["kernels"] = Json::array();
+  for (const auto& sum : sums.kernels)
+    result["kernels"].push_back({{"name", sum.name}, {"calls", static_cast<double>(sum.calls) * share}, {"ms", sum.milliseconds * share}});
+  result["kernels_busy_ms"] = sums.busy_milliseconds * share;
+  result["kernels_idle_ms"] = sums.idle_milliseconds * share;
+}
+
 const std::vector<Part>& parts() {
   static const std::vector<Part> list = {
       {"train", "steps of the trainer that `run` uses: fake quantization, Muon, averages, loader; with --ranks or --gpus also what communication costs", true, train},

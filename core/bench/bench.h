@@ -12,12 +12,14 @@
 #include "caddie/export.h"
 #include "core/base/json.h"
 #include "core/eval/score.h"
+#include "core/ops/kernel_record.h"
 #include "core/pipeline/session.h"
 
 namespace caddie::bench {
 
 struct Options {
   std::string shape = "quick";
+  bool kernels = false;               // record what a GPU does
   std::int64_t steps = 0;             // or repeats of whatever is measured; 0: the part's own number
   std::vector<std::string> overrides;  // of the shape's manifest
   pipeline::SessionRanks ranks = {};   // that share the work, for the parts that can
@@ -46,6 +48,10 @@ class CADDIE_API Bench {
   std::filesystem::path shard(std::int64_t tokens) const;
   // {"bench", "shape", "device", "precision", "threads", "caddie", "torch", "cpu" or "gpu"}
   Json head(const std::string& part) const;
+  // With Options::kernels: from here to add_kernels() the device's kernels are recorded. Only the first call counts.
+  void record_kernels();
+  // {"kernels": [{"name", "calls", "ms"}], "kernels_busy_ms", "kernels_idle_ms"}, each divided by `times`.
+  void add_kernels(Json& result, std::int64_t times);
   // With the device's, on a CPU the process's, peak.
   void add_memory(Json& result) const;
 
@@ -53,6 +59,7 @@ class CADDIE_API Bench {
   Options options_;
   std::filesystem::path folder_;
   std::unique_ptr<pipeline::Session> session_;
+  std::unique_ptr<ops::KernelRecord> kernels_;
 };
 
 struct Part {

@@ -124,12 +124,14 @@ Json train(Bench& bench) {
                       [&](const train::StepMetrics& m) {
                         if (m.step == 1) synchronize(session.device()), first = seconds_since_process_start();
                         if (steps.alone().empty() && !ranks.muted()) loss = m.train_loss;  // muted steps lead nowhere
+                        if (m.step == kWarm) bench.record_kernels();
                         steps.done(m.step, static_cast<double>(settings.tokens_per_step) / m.tokens_per_second);
                       },
                       {}, {}};
   train::train(settings, job);
 
   Json result = bench.head("train");
+  bench.add_kernels(result, steps.total() - kWarm);  // of a step
   bench.add_memory(result);  // before there is a second trainer
   add_spread(result, "step_ms", steps.together(), 1000);
   if (ranks.size() == 1) add_spread(result, "optimizer_ms", time_updates(job, settings, session.device()), 1000);

@@ -3,6 +3,8 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <map>
+#include <memory>
 #include <utility>
 
 #include "caddie/error.h"
@@ -13,6 +15,7 @@
 #include "core/base/log.h"
 #include "core/base/progress.h"
 #include "core/base/trace.h"
+#include "core/ops/kernel_record.h"
 #include "core/train/checkpoint.h"
 #include "core/train/schedule.h"
 
@@ -80,12 +83,16 @@ class Loop {
   }
 
   TrainResult run() {
-    const KeepFreedMemory keep(job_.model.parameters().front().tensor.is_cpu());
+    const KeepFreedMemory keep(device().is_cpu());
     if (!resume()) warm_up();
     Progress progress("train");
     clock_.run(true);
     since_checkpoint_.restart();
-    while (next_step_wanted()) one_step(progress);
+    while (next_step_wanted()) {
+      profile_device();
+      one_step(progress);
+    }
+    keep_kernels();
     clock_.run(false);
     return result();
   }
@@ -219,6 +226,24 @@ class Loop {
                                                     with_commas(rate), " tokens/s"));
   }
 
+  // With run --profile: what a GPU does in a few steps, as tracks of the trace. All steps of a run would be millions of kernels.
+  void profile_device() {
+    constexpr std::size_t kFirst = 3, kSteps = 3;
+    if (!trace::on()) return;
+    if (step_seconds_.size() == kFirst) kernels_ = std::make_unique<ops::KernelRecord>(device());
+    if (step_seconds_.size() == kFirst + kSteps) keep_kernels();
+  }
+
+  void keep_kernels() {
+    if (!kernels_) return;
+    std::map<std::int64_t, std::vector<trace::Timed>> streams;
+    for (const auto& run : kernels_->finish()) streams[run.stream].push_back({run.name, run.start_ns, run.duration_ns});
+    for (auto& [stream, runs] : streams) trace::add_track(concat(device(), ", stream ", stream), "kernel", std::move(runs));
+    kernels_.reset();
+  }
+
+  at::Device device() const { return job_.model.parameters().front().tensor.device(); }
+
   TrainResult result() {
     job_.model.set_progress(1);
     TrainResult result;
@@ -232,7 +257,7 @@ class Loop {
     for (double seconds : step_seconds_) total += seconds;
     if (total > 0)
       result.tokens_per_second = static_cast<double>(settings_.tokens_per_step) * static_cast<double>(step_seconds_.size()) / total;
-    result.peak_memory_bytes = caddie::peak_memory_bytes(job_.model.parameters().front().tensor.device());
+    result.peak_memory_bytes = caddie::peak_memory_bytes(device());
     result.train_loss = loss_;
     result.swa_count = trainer_.averager().swa_count();
     if (resumed_from_ >= 0) result.resumed_from_step = resumed_from_;
@@ -248,6 +273,7 @@ class Loop {
   std::int64_t own_micro_batches_ = 1, resumed_from_ = -1;
   double loss_ = 0, step_start_ = 0, started_at_ = 0;
   std::vector<double> step_seconds_;
+  std::unique_ptr<ops::KernelRecord> kernels_;
 };
 
 }  // namespace

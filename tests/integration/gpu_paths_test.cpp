@@ -5,9 +5,12 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
+#include <chrono>
+
 #include "caddie/quantizer.h"
 #include "core/artifact/calibration.h"
 #include "core/ops/pick_next.h"
+#include "core/ops/kernel_record.h"
 #include "core/ops/recorded.h"
 #include "tests/support/catch.h"
 #include "tests/support/small_unet_gpt.h"
@@ -42,6 +45,29 @@ TEST_CASE("a recorded step is repeated, on a GPU as a graph") {
   CHECK_FALSE(step.repeats());
   step.run([&] { sum.zero_(); });
   CHECK(sum.cpu()[0].item<float>() == 0);
+}
+
+TEST_CASE("a GPU's kernels are recorded with their names and times, one record at a time") {
+  if (no_gpu()) SKIP_TEST("no GPU is visible, or this build of LibTorch has no CUDA");
+  const auto x = at::rand({512, 512}, at::TensorOptions().device(gpu()));
+  for (int round = 0; round < 2; ++round) {
+    const auto before = std::chrono::steady_clock::now().time_since_epoch();
+    ops::KernelRecord record(gpu()), second(gpu());
+    for (int i = 0; i < 3; ++i) x.matmul(x).add(1);
+    const auto runs = record.finish();
+    CHECK(second.finish().empty());
+    CHECK(record.finish().empty());
+    CHECK(runs.size() >= 6);
+    for (const auto& run : runs) {
+      CHECK(run.duration_ns > 0);
+      CHECK_FALSE(run.name.empty());
+      // The clocks differ by microseconds at most.
+      CHECK(run.start_ns > std::chrono::nanoseconds(before).count() - 1000000);
+    }
+    const auto sums = ops::sum_kernels(runs);
+    CHECK(sums.kernels.front().calls >= 3);
+    CHECK(sums.busy_milliseconds > 0);
+  }
 }
 
 TEST_CASE("text that a GPU generates from a recorded step is that of the plain ways") {

@@ -18,6 +18,7 @@ namespace {
 struct Arguments {
   std::string shape = "quick", precision, device, against, save;
   std::int64_t steps = 0;
+  bool kernels = false;
   double fail_above = 0;
   std::vector<std::string> words;  // parts, then overrides
   RankArguments ranks;
@@ -64,6 +65,15 @@ std::string show(const Json& result) {
     else if (value.is_string()) rows.push_back({key, value.get<std::string>()});
   }
   std::string text = result.at("bench").get<std::string>() + "\n" + table(rows);
+  if (result.contains("kernels")) {
+    constexpr std::size_t kMost = 40;
+    rows = {{"kernel", "calls", "ms"}};
+    for (const Json& kernel : result.at("kernels")) {
+      if (rows.size() > kMost) break;
+      rows.push_back({kernel.at("name").get<std::string>().substr(0, 90), fixed(kernel.at("calls"), 1), fixed(kernel.at("ms"), 3)});
+    }
+    text += table(rows);
+  }
   if (result.contains("ops")) {
     rows = {{"op", "ms", "oracle, ms", "ratio"}};
     for (const Json& op : result.at("ops"))
@@ -94,6 +104,7 @@ int bench_here(const Globals& globals, const Arguments& arguments, Group* group)
   options.ranks = {group != nullptr ? group->size() : 1, group};
   options.shape = arguments.shape;
   options.steps = arguments.steps;
+  options.kernels = arguments.kernels;
   if (arguments.steps < 0) throw Error(ErrorKind::usage, concat("--steps is ", arguments.steps), "accepted: 1 and above; 0: the part's own number");
   if (!arguments.precision.empty()) options.overrides.push_back("precision=" + arguments.precision);
   if (!arguments.device.empty()) options.overrides.push_back("device=" + arguments.device);
@@ -109,7 +120,11 @@ int bench_here(const Globals& globals, const Arguments& arguments, Group* group)
   for (const bench::Part* part : parts) {
     if (parts.size() > 1) log::info(concat("bench ", part->name));
     bench::Bench bench(options, catalogue);
+    if (part->run != bench::train) bench.record_kernels();  // train leaves its first steps out
     results.push_back(part->run(bench));
+    bench.add_kernels(results.back(), 1);
+    if (arguments.kernels && !results.back().contains("kernels"))
+      log::warning(concat("bench ", part->name, ": no kernels were recorded; --kernels is for CUDA devices, and for parts that run in this process"));
     text += (text.empty() ? "" : "\n") + show(results.back());
   }
   if (group != nullptr && group->rank() != 0) return 0;
@@ -136,7 +151,10 @@ void add_bench_command(Command& root) {
           "take turns in one group; step_ms is the step, own_work_ms that of rank 0 without communication, and\n"
           "communication_not_hidden_ms the step less the mean over ranks of the step without (waits for slower ranks included);\n"
           "communication_not_hidden_share is its part of the step, peak_memory_bytes that of the rank that took most.\n"
+          "--kernels: calls and milliseconds of each kernel and copy, and kernels_busy_ms, kernels_idle_ms, in which one ran or none\n"
+          "did; of one step for train, of the whole part, its warm-up included, for others.\n"
           "Examples:\n"
+          "  caddie bench train --shape reference --kernels\n"
           "  caddie bench train --shape reference --gpus 2\n"
           "  caddie bench train --shape small --steps 5 --json\n"
           "  caddie bench train gptq --save before.json\n"
@@ -145,6 +163,7 @@ void add_bench_command(Command& root) {
   auto command = root.add("bench", "Speed of the program's parts, on made-up tokens at fixed sizes", more);
   command.option("--shape", arguments->shape, "quick, small or reference");
   command.option("--steps", arguments->steps, "Steps, or repeats of what is measured; 0: the part's own number");
+  command.flag("--kernels", arguments->kernels, "Show what a CUDA device did, by kernel; costs time, so not for comparisons");
   command.option("--precision", arguments->precision, "auto, float32 or bfloat16");
   command.option("--device", arguments->device, "auto, cpu or cuda");
   add_rank_options(command, arguments->ranks);

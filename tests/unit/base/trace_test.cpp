@@ -92,3 +92,21 @@ TEST_CASE("a new recording holds nothing of the one before, and none has no span
   CHECK(spans[0].at("name") == "second");
   CHECK_FALSE(trace::on());
 }
+
+TEST_CASE("what ran elsewhere has a track with its name; nothing is kept while off") {
+  const Folder folder;
+  trace::add_track("device 0", "kernel", {{"too early", 0, 1}});
+  trace::start();
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  const std::int64_t start = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+  trace::add_track("device 0", "kernel", {{"product", start, 5000}, {"norm", start + 7000, 1000}});
+  trace::write(folder.path / "trace.json", {});
+  const Json trace = read_json(folder.path / "trace.json"), spans = spans_of(trace);
+  REQUIRE(spans.size() == 2);
+  CHECK(named(spans, "product").at("dur").get<double>() == Approx(5));
+  CHECK(named(spans, "norm").at("ts").get<double>() - named(spans, "product").at("ts").get<double>() == Approx(7));
+  bool found = false;
+  for (const Json& event : trace.at("traceEvents"))
+    found = found || (event.at("ph") == "M" && event.at("args").value("name", "") == "device 0");
+  CHECK(found);
+}
