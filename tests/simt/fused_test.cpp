@@ -59,6 +59,41 @@ TEST_CASE("halves of many rows, in bfloat16") {
     CHECK(error.mean().item<double>() < 0.03);
   }
 }
+
+// Every kind of tile of the backward pass: of one tile and many, with the diagonal and without, query heads that share keys or not.
+// In bfloat16 it must be as close to the float32 oracle as the oracle in bfloat16 is.
+TEST_CASE("gradients through attention on matrix units, in bfloat16") {
+  if (skip()) return;
+  struct Size { std::int64_t batch, length, heads, kv_heads; };
+  const auto size = GENERATE(Size{1, 128, 2, 1}, Size{3, 384, 4, 4}, Size{2, 640, 8, 2}, Size{2, 2048, 8, 4});
+  const bool exclude = GENERATE(false, true);
+  CAPTURE(size.length, size.heads, size.kv_heads, exclude);
+  constexpr std::int64_t kHead = 64, kWidth = 128;
+  Draw draw(21);
+  const auto x = draw.leaf({size.batch, size.length, kWidth}), x0 = draw.leaf({size.batch, size.length, kWidth});
+  const auto query = draw.leaf({size.heads * kHead, kWidth}, 0.1), key = draw.leaf({size.kv_heads * kHead, kWidth}, 0.1);
+  const auto value = draw.leaf({size.kv_heads * kHead, kWidth}, 0.1), output = draw.leaf({kWidth, size.heads * kHead}, 0.1);
+  const auto mix = draw.leaf({2, kWidth}, 0.3, 0.7), gain = draw.leaf({size.heads}, 0.3, 1.5), scale = draw.leaf({kWidth}, 0.3, 1);
+  const auto stacked = at::cat({query.detach(), key.detach(), value.detach()}, 0);
+  const auto tables = ops::rope_tables(size.length, kHead, 10000);
+  const auto cos = tables.first.to(device()), sin = tables.second.to(device());
+  const auto run = [&](at::ScalarType type) {
+    const ops::AttentionHalf weights{mix,    query, key, value, stacked.to(type), gain, output, output.detach().to(type), scale,
+                                     size.kv_heads, exclude};
+    return value_and_gradients([&] { return ops::attention_half(x.to(type), x0.to(type), weights, cos, sin); },
+                               {x, x0, mix, query, key, value, output, gain, scale});
+  };
+  const auto got = run(at::kBFloat16);
+  const Oracle oracle;
+  const auto plain = run(at::kBFloat16), exact = run(at::kFloat);
+  const char* names[] = {"value", "x", "x0", "mix", "query", "key", "value's weights", "output", "gain", "scale"};
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const auto wide = exact[i].to(at::kDouble);
+    const auto error = [&](const at::Tensor& t) { return t.to(at::kDouble).sub(wide).square().sum().div(wide.square().sum()).sqrt().item<double>(); };
+    CAPTURE(names[i], error(plain[i]));
+    CHECK(error(got[i]) < 1.25 * error(plain[i]) + 0.001);
+  }
+}
 #endif
 
 namespace {

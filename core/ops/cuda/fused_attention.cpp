@@ -90,14 +90,31 @@ struct Gradients {
   at::Tensor x, x0, mix, query, key, value, output, gain, scale;
 };
 
+// The gradients of rotated queries, keys and values; those of the queries in query_sums where a kernel of our own makes them.
+AttentionGradients through_attention(const Inputs& in, const Kept& kept, const at::Tensor& of_attended, at::Tensor& query_sums) {
+  const auto launch = launch_for(in.x.scalar_type());
+  const auto rows = in.rows(), heads = in.heads(), head = in.head(), kv_heads = in.kv_heads;
+  if (kept.core.log_sum.defined() && attend_backward_fits(launch, in.length(), heads, kv_heads, head)) {
+    AttentionGradients of;
+    of.k = new_like({rows, kv_heads * head}, in.x);
+    of.v = at::empty_like(of.k);
+    query_sums = new_floats({rows, heads * head}, in.x);
+    const auto log_sum = kept.core.log_sum.contiguous(), statistics = new_floats({2, in.batch(), heads, in.length()}, in.x);
+    attend_backward(launch, {in.batch(), in.length(), heads, kv_heads, bytes(kept.qkv), bytes(kept.core.values), bytes(of_attended),
+                             floats(log_sum), floats_of(statistics), floats_of(query_sums), bytes_of(of.k), bytes_of(of.v)});
+    return of;
+  }
+  const auto q = part(kept.qkv, in, 0, heads), k = part(kept.qkv, in, heads, kv_heads);
+  const auto v = part(kept.qkv, in, heads + kv_heads, kv_heads);
+  return attend_backward(of_attended.view({in.batch(), in.length(), heads, head}), q, k, v, kept.core);
+}
+
 // more0: a gradient of x0 from elsewhere, or undefined.
 Gradients run_backward(const Inputs& in, Kept& kept, const at::Tensor& gradient, const at::Tensor& more0) {
   const auto launch = launch_for(in.x.scalar_type());
   const auto rows = in.rows(), width = in.width(), heads = in.heads(), head = in.head(), kv_heads = in.kv_heads;
   Gradients result;
-  const auto q = part(kept.qkv, in, 0, heads), k = part(kept.qkv, in, heads, kv_heads);
   const auto v = part(kept.qkv, in, heads + kv_heads, kv_heads);
-
   at::Tensor of_attended = at::mm(gradient, kept.scaled_output);  // [rows, H h]
   result.output = weight_product(gradient, kept.attended);
   result.scale = at::empty_like(in.scale);
@@ -109,14 +126,16 @@ Gradients run_backward(const Inputs& in, Kept& kept, const at::Tensor& gradient,
     exclude_backward(launch, {rows, heads, kv_heads, head, row_stride(v), bytes(kept.core.values), bytes(v), bytes(of_attended),
                               bytes_of(of_attended), bytes_of(more_value)});
   }
-  const auto of = attend_backward(of_attended.view({in.batch(), in.length(), heads, head}), q, k, v, kept.core);
+  at::Tensor query_sums;
+  const auto of = through_attention(in, kept, of_attended, query_sums);
   of_attended.reset();
   const auto product = at::empty_like(kept.qkv);
   result.gain = at::empty_like(in.gain);
   const auto partials = new_floats({kPartials, std::max(2 * width, heads)}, in.x);
   heads_backward(launch, {rows, in.length(), heads, kv_heads, head, bytes(kept.qkv), bytes(of.q), bytes(of.k), bytes(of.v),
                           bytes(more_value), floats(kept.norm), floats(kept.head_norm), floats(in.cos), floats(in.sin),
-                          floats(in.gain), bytes_of(product), floats_of(result.gain), floats_of(partials)});
+                          floats(in.gain), bytes_of(product), floats_of(result.gain), floats_of(partials), floats(query_sums)});
+  query_sums.reset();
   const auto of_normed = at::mm(product, in.qkv), mixed = at::empty_like(in.x);
   result.x = at::empty_like(in.x);
   result.x0 = at::empty_like(in.x);

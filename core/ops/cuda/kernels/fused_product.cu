@@ -7,12 +7,11 @@
 #include "core/ops/cuda/kernels/kernels.h"
 
 #ifdef __CUDACC__
-#include <cudaTypedefs.h>
-
 #include <algorithm>
 
 #include "core/ops/cuda/kernels/epilogues.cuh"
 #include "core/ops/cuda/kernels/hopper.cuh"
+#include "core/ops/cuda/kernels/tile_maps.cuh"
 
 namespace caddie::ops::cuda {
 namespace {
@@ -127,31 +126,6 @@ __global__ void __launch_bounds__((Epilogue::kGroups + 1) * kGroup, 1)
 #endif
 }
 
-PFN_cuTensorMapEncodeTiled_v12000 encoder() {
-  static const auto encode = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result{};
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result) != cudaSuccess ||
-        result != cudaDriverEntryPointSuccess) {
-      cudaGetLastError();
-      found = nullptr;
-    }
-    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found);
-  }();
-  return encode;
-}
-
-template <std::size_t N>
-CUtensorMap map_of(const void* matrix, const cuuint64_t (&sizes)[N], const cuuint64_t (&strides)[N - 1], const cuuint32_t (&box)[N]) {
-  CUtensorMap map{};
-  cuuint32_t steps[N];
-  std::fill(steps, steps + N, 1u);
-  const CUresult made = encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, N, const_cast<void*>(matrix), sizes, strides, box, steps,
-                                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (made != CUDA_SUCCESS) failed_before_launch = "a matrix cannot be copied in tiles: it must begin at a multiple of 16 bytes";
-  return map;
-}
 // x [rows, inputs] in tiles of kTileRows x kStep.
 CUtensorMap map_of_x(const Product& p) {
   const cuuint64_t columns = p.inputs, rows = p.rows;
@@ -165,40 +139,9 @@ CUtensorMap map_of_weight(const Product& p) {
                    {kStep, 2, 4, 4, kTileColumns / 32});
 }
 
-constexpr int kMostDevices = 64;
-int current_device() {
-  int device = 0;
-  cudaGetDevice(&device);
-  return device < kMostDevices ? device : 0;
-}
-
-struct Processors {
-  int count = 0;
-  bool usable = false;
-};
-// Of the current device.
-const Processors& processors() {
-  static Processors known[kMostDevices];
-  static bool asked[kMostDevices];
-  const int device = current_device();
-  if (!asked[device]) {  // twice by two threads gives the same
-    int major = 0, count = 0;
-    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-    cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-    known[device] = {count, major == 9 && encoder() != nullptr};
-    asked[device] = true;
-  }
-  return known[device];
-}
-
 template <class Epilogue>
 void run(const Launch& l, const Product& p, const Epilogue& epilogue) {
-  // Of a device; again by another thread does no harm.
-  static bool allowed[kMostDevices];
-  const int device = current_device();
-  if (!allowed[device])
-    allowed[device] = cudaFuncSetAttribute(product_kernel<Epilogue>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           sizeof(Shared)) == cudaSuccess;
+  allow_shared_memory<product_kernel<Epilogue>, sizeof(Shared)>();
   const int column_tiles = static_cast<int>(p.outputs) / kTileColumns;
   const int row_tiles = static_cast<int>((p.rows + kTileRows - 1) / kTileRows);
   const int shares = std::min(std::max(processors().count / column_tiles, 1), row_tiles);

@@ -33,6 +33,20 @@ __device__ __forceinline__ int position_of(Index row, Index length) {
   return static_cast<int>(static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(length));
 }
 
+// A head of 64 channels from the sums that attend_backward left.
+template <int V>
+__device__ __forceinline__ Halves<V> load_sums(const float* sums, int batch_and_head, int position, int length, int lane, bool active) {
+  Halves<V> x{};
+  if constexpr (V == 8) {
+    const int own = position % kQueryBlock, block = batch_and_head * (length / kQueryBlock) + position / kQueryBlock;
+    const float* at = sums + static_cast<Index>(block) * kQueryFloats + ((own / 8 % 2 * 4 + own / 16) * 8 + own % 8) * 8;
+    if (active) {
+      load<8>(at + lane * (kQueryBlock * 8), x.a);
+      load<8>(at + (4 + lane) * (kQueryBlock * 8), x.b);
+    }
+  }
+  return x;
+}
 // half: channels of half a head; a lane past its end holds zeros.
 template <class T, int V>
 __device__ __forceinline__ Halves<V> load_head(const T* head, int half, int lane, bool active) {
@@ -112,7 +126,10 @@ __global__ void __launch_bounds__(kBlock, kBlock <= 256 ? 3 : 1) heads_backward_
   for (Index base = block_first; base < a.rows; base += task.stride) {
     const Index row = base + (task.first - block_first);
     const bool active = task.active && row < a.rows;
-    Halves<V> d = load_head<T, V>(source + row * source_width + own * 2 * half, half, task.lane, active);
+    const int position = position_of(row, a.length);
+    Halves<V> d = is_query && a.query_sums != nullptr
+                      ? load_sums<V>(a.query_sums, static_cast<int>(static_cast<std::uint32_t>(row) / static_cast<std::uint32_t>(a.length)) * heads + own, position, static_cast<int>(a.length), task.lane, active)
+                      : load_head<T, V>(source + row * source_width + own * 2 * half, half, task.lane, active);
     const float norm = active && a.norm != nullptr ? a.norm[row] : 1.0f;
     if (is_value && a.more_value != nullptr) {
       const T* more = static_cast<const T*>(a.more_value) + row * source_width + own * 2 * half;
@@ -129,7 +146,7 @@ __global__ void __launch_bounds__(kBlock, kBlock <= 256 ? 3 : 1) heads_backward_
       gain_sum += along * inverse_gain;
       if (active && task.lane * V < half) {
         float cos[V], sin[V];
-        const int at = position_of(row, a.length) * half + task.lane * V;
+        const int at = position * half + task.lane * V;
         load<V>(a.cos + at, cos);
         load<V>(a.sin + at, sin);
         const float factor = norm * a.head_norm[row * normed + task.head];

@@ -113,13 +113,15 @@ struct Heads {
 };
 void heads_forward(const Launch&, const Heads&);
 // From the gradients of rotated queries [rows, heads, head], keys and values [rows, kv_heads, head] to that of the product,
-// times norm once more: what norm_backward takes after the matrix product. more_value: added to value, null if none.
+// times norm once more: what norm_backward takes after the matrix product. more_value: added to value, null if none. query_sums: the
+// queries' gradients as attend_backward leaves them, in place of `query`; for heads of 64 channels.
 struct HeadsBackward {
   Index rows, length, heads, kv_heads, head;
   const void *qkv, *query, *key, *value, *more_value;
   const float *norm, *head_norm, *cos, *sin, *gain;
   void* product;
   float *gain_gradient, *partials;  // partials: kPartials x heads
+  const float* query_sums = nullptr;
 };
 void heads_backward(const Launch&, const HeadsBackward&);
 
@@ -137,6 +139,23 @@ struct ExcludeBackward {
   void *y_gradient, *value_gradient;
 };
 void exclude_backward(const Launch&, const ExcludeBackward&);
+
+// The backward pass of causal attention with heads of 64 channels, in bfloat16 on compute capability 9.0. qkv [batch length, (heads +
+// 2 kv_heads) 64]; values (what attention gave) and gradient [batch length, heads 64]; log_sum [batch, heads, length], the logarithm
+// of the softmax's sum. key, value: gradients [batch length, kv_heads 64]. query_sums: that of the queries in float32, as many floats
+// as there are queries' channels, in an order of its own. statistics: 2 batch heads length floats of its own.
+bool attend_backward_fits(const Launch&, Index length, Index heads, Index kv_heads, Index head);
+struct AttendBackward {
+  Index batch, length, heads, kv_heads;
+  const void *qkv, *values, *gradient;
+  const float* log_sum;
+  float *statistics, *query_sums;
+  void *key, *value;
+};
+void attend_backward(const Launch&, const AttendBackward&);
+// query_sums: [batch, heads, length / 64] blocks of 64 queries, each [8][2][4][8][8] as the lanes of four warps hold a product: eight
+// channels in a row; then bits 0 to 2 of the query, bits 4 and 5, bit 3, and which eight channels.
+inline constexpr int kQueryBlock = 64, kQueryFloats = kQueryBlock * 64;
 
 // One new position of each sequence: qkv [sequences, (heads + 2 kv_heads) head] as a product gave it; keys and values [sequences,
 // capacity, kv_heads, head] hold the positions before `position` and get the new one; cos, sin [head / 2] of this position. With
