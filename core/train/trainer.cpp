@@ -1,11 +1,15 @@
 #include "core/train/trainer.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/nan_to_num.h>
 #include <ATen/ops/stack.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <cmath>
@@ -39,6 +43,35 @@ std::vector<FakeQuantRule> expand_fake_quant(std::span<const FakeQuant> entries,
   return rules;
 }
 
+namespace {
+
+// A tensor on its way from a device into pinned memory of the host.
+class Arrival {
+ public:
+  // `place` is made if it does not fit.
+  Arrival(const at::Tensor& from, at::Tensor& place) {
+    const bool pinned = !from.is_cpu();
+    if (!place.defined() || place.sizes() != from.sizes())
+      place = at::empty(from.sizes(), at::TensorOptions().dtype(from.dtype()).pinned_memory(pinned));
+    place.copy_(from, /*non_blocking=*/true);
+    place_ = place;
+    if (!pinned) return;
+    const auto type = from.device().type();
+    event_.emplace(type);
+    event_->record(c10::impl::VirtualGuardImpl(type).getStream(from.device()));
+  }
+  const at::Tensor& wait() {
+    if (event_) event_->synchronize();
+    return place_;
+  }
+
+ private:
+  at::Tensor place_;
+  std::optional<c10::Event> event_;
+};
+
+}  // namespace
+
 Trainer::Trainer(Model& model, const TrainSettings& settings, const OptimizerFactory& factory, Communicator& communicator,
                  Services& services)
     : model_(model),
@@ -47,6 +80,8 @@ Trainer::Trainer(Model& model, const TrainSettings& settings, const OptimizerFac
       gradients_(model.parameters()),
       averager_(settings.average, model.parameters()) {
   if (communicator.size() > 1) reducer_ = std::make_unique<GradientReducer>(gradients_, model.parameters(), communicator);
+  for (const Parameter& parameter : model.parameters()) parameters_.push_back(parameter.tensor.detach());
+  look_late(!gradients_.all().is_cpu());
   fake_quant_ = expand_fake_quant(settings_.fake_quant, model_.parameters());
   model_.set_fake_quant(fake_quant_);
   make_optimizers(factory, services);
@@ -65,6 +100,12 @@ void Trainer::make_optimizers(const OptimizerFactory& factory, Services& service
         context.parameters.push_back({parameters[i].name, parameters[i].tensor.detach(), gradients_.gradient(i)});
     if (!context.parameters.empty()) optimizers_[entry] = factory(entry, context);
   }
+}
+
+void Trainer::look_late(bool on) {
+  late_ = on;
+  if (!on || !before_.empty()) return;
+  for (const at::Tensor& parameter : parameters_) before_.push_back(at::empty_like(parameter));
 }
 
 void Trainer::set_progress(double progress) {
@@ -111,17 +152,9 @@ at::Tensor Trainer::forward_and_backward(std::span<const Batch> micro_batches) {
   return at::stack(losses);
 }
 
-Trainer::Measured Trainer::accumulate(std::span<const Batch> micro_batches) {
-  Measured measured;
-  measured.own = recordable(micro_batches) ? repeated(micro_batches) : forward_and_backward(micro_batches);
+at::Tensor Trainer::accumulate(std::span<const Batch> micro_batches) {
+  const at::Tensor measured = recordable(micro_batches) ? repeated(micro_batches) : forward_and_backward(micro_batches);
   if (steps_ == 0) gradients_.check_attached();
-  const trace::Span span("train", "wait for the losses");
-  measured.own = measured.own.cpu();  // the only wait for the device in a step
-  if (reducer_) {
-    const at::Tensor mean = measured.own.narrow(0, 0, measured.own.size(0) / 2).mean(at::kDouble);
-    measured.shared = at::stack({mean, measured.own.isfinite().all().logical_not().to(at::kDouble)});
-    communicator_.all_reduce_sum(measured.shared);  // from host to host: all are here, the gradients' sums are done
-  }
   return measured;
 }
 
@@ -158,35 +191,57 @@ at::Tensor Trainer::repeated(std::span<const Batch> micro_batches) {
   return static_measured_;
 }
 
-double Trainer::mean_loss(const Measured& measured, std::span<const Batch> micro_batches) {
-  const auto count = static_cast<std::int64_t>(micro_batches.size());
-  const float* values = measured.own.const_data_ptr<float>();
-  if (!std::all_of(values, values + 2 * count, [](float value) { return std::isfinite(value); }))
-    report_not_finite(measured.own, micro_batches);
-  if (!reducer_) {
-    double loss = 0;
-    for (std::int64_t i = 0; i < count; ++i) loss += static_cast<double>(values[i]) / static_cast<double>(count);
-    return loss;
+std::optional<double> Trainer::mean_loss(const at::Tensor& measured) {
+  const auto count = measured.size(0) / 2;
+  const float* values = measured.const_data_ptr<float>();
+  const bool finite = std::all_of(values, values + 2 * count, [](float value) { return std::isfinite(value); });
+  double loss = 0;
+  for (std::int64_t i = 0; i < count; ++i) loss += static_cast<double>(values[i]) / static_cast<double>(count);
+  if (reducer_) {
+    at::Tensor shared = at::empty({2}, at::kDouble);
+    shared[0] = loss;
+    shared[1] = finite ? 0.0 : 1.0;
+    communicator_.all_reduce_sum(shared);  // from host to host: all are here, the gradients' sums are done
+    const double* sums = shared.const_data_ptr<double>();
+    if (sums[1] > 0) return std::nullopt;
+    return sums[0] / communicator_.size();
   }
-  const double* shared = measured.shared.const_data_ptr<double>();
-  CADDIE_CHECK(shared[1] == 0, ErrorKind::failed, "step ", steps_, ": a loss or gradient of another rank is not finite");
-  return shared[0] / communicator_.size();
+  if (!finite) return std::nullopt;
+  return loss;
 }
 
 void Trainer::clip() {
   at::Tensor& all = gradients_.all();
   const at::Tensor norm = at::linalg_vector_norm(all);
-  all.mul_(norm.add(1e-6).reciprocal_().mul_(settings_.gradient_clip).clamp_max_(1.0));
+  // A norm that is NaN leaves the gradients as they are: the report looks for those that are.
+  all.mul_(norm.add(1e-6).reciprocal_().mul_(settings_.gradient_clip).clamp_max_(1.0).nan_to_num_(1.0));
 }
 
 double Trainer::step(std::span<const Batch> micro_batches, double rate_factor, double progress) {
   CADDIE_CHECK(!micro_batches.empty(), ErrorKind::failed, "a training step without micro batches");
   set_progress(progress);
-  const Measured measured = accumulate(micro_batches);
+  const at::Tensor measured = accumulate(micro_batches);
   const at::NoGradGuard guard;
-  const double loss = mean_loss(measured, micro_batches);
+  if (!late_) {
+    const at::Tensor here = measured.cpu();
+    const auto loss = mean_loss(here);
+    if (!loss) report_not_finite(here, micro_batches);
+    update(rate_factor, progress);
+    return *loss;
+  }
+  Arrival losses(measured, on_host_);
+  at::_foreach_copy_(before_, parameters_);
   update(rate_factor, progress);
-  return loss;
+  const auto loss = [&] {
+    const trace::Span span("train", "wait for the losses");
+    return mean_loss(losses.wait());  // the only wait for a device in a step, and it has the optimizers to do
+  }();
+  if (!loss) {
+    at::_foreach_copy_(parameters_, before_);
+    --steps_;
+    report_not_finite(on_host_, micro_batches);
+  }
+  return *loss;
 }
 
 void Trainer::update(double rate_factor, double progress) {
@@ -207,6 +262,8 @@ void Trainer::update(double rate_factor, double progress) {
 void Trainer::report_not_finite(const at::Tensor& measured, std::span<const Batch> micro_batches) {
   const float* values = measured.const_data_ptr<float>();
   const std::size_t count = micro_batches.size();
+  CADDIE_CHECK(!reducer_ || !std::all_of(values, values + 2 * count, [](float value) { return std::isfinite(value); }),
+               ErrorKind::failed, "step ", steps_, ": a loss or gradient of another rank is not finite");
   std::size_t micro = 0;
   while (micro + 1 < count && std::isfinite(values[micro]) && std::isfinite(values[count + micro])) ++micro;
   const bool loss_is_finite = std::isfinite(values[micro]);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,6 +44,9 @@ class CADDIE_API Trainer {
   // the budget is used. Returns the mean loss over micro batches and ranks, in nats. Throws Error(failed) if a loss or
   // gradient is not finite: it names step, micro batch and the first tensor, and no weight was changed.
   double step(std::span<const Batch> micro_batches, double rate_factor, double progress = 0);
+  // Whether a step looks at its losses after its optimizers were launched, so that a device has work while the host looks. What
+  // was not finite is then undone: weights are set back, optimizers and averages are of no use any more. On by itself with a device.
+  void look_late(bool on);
   // Its part after the gradients are there: optimizers and averages, with those of the last step.
   void update(double rate_factor, double progress = 0);
 
@@ -59,16 +63,15 @@ class CADDIE_API Trainer {
  private:
   void set_progress(double progress);
   void make_optimizers(const OptimizerFactory& factory, Services& services);
-  struct Measured {
-    at::Tensor own;     // loss of each micro batch, then the gradient's norm after each: float32 [2 n] on the CPU
-    at::Tensor shared;  // sums over ranks of the mean loss and of who found something not finite: float64 [2] on the CPU
-  };
-  // The gradients of all ranks. The norm after the last micro batch is theirs, those before are this rank's own.
-  Measured accumulate(std::span<const Batch> micro_batches);
-  at::Tensor forward_and_backward(std::span<const Batch> micro_batches);  // Measured::own, on the device
+  // The gradients of all ranks. Gives the loss of each micro batch, then the gradient's norm after each, float32 [2 n] on the
+  // device: the last norm is that of all ranks' gradients, those before are this rank's own.
+  at::Tensor accumulate(std::span<const Batch> micro_batches);
+  at::Tensor forward_and_backward(std::span<const Batch> micro_batches);
+  // The mean over micro batches and ranks of what accumulate() gave, now on the CPU, or nothing if something is not finite on any
+  // rank.
+  std::optional<double> mean_loss(const at::Tensor& measured);
   bool recordable(std::span<const Batch> micro_batches);
   at::Tensor repeated(std::span<const Batch> micro_batches);
-  double mean_loss(const Measured& measured, std::span<const Batch> micro_batches);
   void clip();
   [[noreturn]] void report_not_finite(const at::Tensor& measured, std::span<const Batch> micro_batches);
 
@@ -82,6 +85,9 @@ class CADDIE_API Trainer {
   bool rounds_ = true;  // whether the model has these rules now
   std::vector<std::shared_ptr<Optimizer>> optimizers_;
   std::int64_t steps_ = 0;
+  bool late_ = false;
+  std::vector<at::Tensor> parameters_, before_;  // before the optimizers, if losses are looked at late
+  at::Tensor on_host_;
   // A recorded step, and the memory that it reads and writes.
   std::unique_ptr<ops::Recorded> recorded_;
   std::int64_t form_ = -1;

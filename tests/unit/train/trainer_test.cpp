@@ -127,6 +127,7 @@ TEST_CASE("fake quantization takes the matrices of a group, and a rule that matc
 }
 
 TEST_CASE("a loss or gradient that is not finite stops the run and is named") {
+  const bool late = GENERATE(false, true);
   SoloCommunicator solo;
   QuietServices services;
   FormulaSource source;
@@ -134,6 +135,7 @@ TEST_CASE("a loss or gradient that is not finite stops the run and is named") {
   const auto message_with = [&](const std::function<void(TrainableModel&)>& damage) {
     TrainableModel model;
     Trainer trainer(model, tiny_settings(4), descent(0.1), solo, services);
+    trainer.look_late(late);
     trainer.step(batches, 1);
     {
       const at::NoGradGuard guard;
@@ -158,6 +160,7 @@ TEST_CASE("a loss or gradient that is not finite stops the run and is named") {
 }
 
 TEST_CASE("the micro batch that broke is told apart, by its loss or by its gradient") {
+  const bool late = GENERATE(false, true), clipped = GENERATE(false, true);
   SoloCommunicator solo;
   QuietServices services;
   FormulaSource source;
@@ -166,7 +169,10 @@ TEST_CASE("the micro batch that broke is told apart, by its loss or by its gradi
     TrainableModel model;
     int calls = 0;
     model.tamper = [&](const at::Tensor& loss) { return ++calls == 2 ? damage(loss, model) : loss; };
-    Trainer trainer(model, tiny_settings(4), descent(0.1), solo, services);
+    TrainSettings settings = tiny_settings(4);
+    if (clipped) settings.gradient_clip = 1;
+    Trainer trainer(model, settings, descent(0.1), solo, services);
+    trainer.look_late(late);
     return failure([&] { trainer.step(batches, 1); }, ErrorKind::failed);
   };
   const std::string loss = message_with([](const at::Tensor& value, const Model&) {
