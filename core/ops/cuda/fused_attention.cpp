@@ -6,6 +6,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <utility>
+
 #include "core/ops/cuda/fused.h"
 #include "core/ops/cuda/glue.h"
 
@@ -38,6 +40,25 @@ at::Tensor part(const at::Tensor& qkv, const Inputs& in, std::int64_t first, std
   return qkv.narrow(1, first * in.head(), count * in.head()).view({in.batch(), in.length(), count, in.head()});
 }
 
+// Attention of qkv [batch length, (heads + 2 kv_heads) head] after norms, rotation and gain, for all positions or those from `from` on.
+Attended attend_heads(const at::Tensor& qkv, const at::Tensor& gain, std::int64_t batch, std::int64_t length, std::int64_t kv_heads,
+                      std::int64_t head, std::int64_t from, bool for_backward) {
+  const auto launch = launch_for(qkv.scalar_type());
+  const auto heads = gain.size(0);
+  if (from == 0 && attend_forward_fits(launch, length, heads, kv_heads, head)) {
+    Attended result;
+    result.kernel = kOwnAttention;
+    result.values = new_like({batch, length, heads, head}, qkv);
+    if (for_backward) result.log_sum = new_floats({batch, heads, length}, qkv);
+    attend_forward(launch, {batch, length, heads, kv_heads, bytes(qkv), floats(gain), bytes_of(result.values), floats_of(result.log_sum)});
+    return result;
+  }
+  const auto heads_at = [&](std::int64_t first, std::int64_t count) {
+    return qkv.narrow(-1, first * head, count * head).view({batch, length, count, head});
+  };
+  return attend(heads_at(0, heads).narrow(1, from, length - from), heads_at(heads, kv_heads), heads_at(heads + kv_heads, kv_heads), for_backward);
+}
+
 // Elements from row to row of v [B, T, K, h], rows at one distance from each other. The stride of a dimension of one position says
 // nothing.
 std::int64_t row_stride(const at::Tensor& v) { return v.size(1) > 1 ? v.stride(1) : v.stride(0); }
@@ -65,10 +86,9 @@ at::Tensor run_forward(const Inputs& in, Kept& kept, std::int64_t from, bool for
     product_heads(launch, {rows, width, all_heads * in.head(), bytes(out), bytes(in.qkv)}, heads);
   else
     heads_forward(launch, heads);
-  const auto q = part(kept.qkv, in, 0, in.heads()), k = part(kept.qkv, in, in.heads(), in.kv_heads);
   const auto v = part(kept.qkv, in, all_heads - in.kv_heads, in.kv_heads);
   const auto wanted = in.length() - from;
-  kept.core = attend(q.narrow(1, from, wanted), k, v, for_backward);
+  kept.core = attend_heads(kept.qkv, in.gain, in.batch(), in.length(), in.kv_heads, in.head(), from, for_backward);
 
   const auto value_width = in.heads() * in.head();
   if (from == 0) {
@@ -90,23 +110,32 @@ struct Gradients {
   at::Tensor x, x0, mix, query, key, value, output, gain, scale;
 };
 
-// The gradients of rotated queries, keys and values; those of the queries in query_sums where a kernel of our own makes them.
-AttentionGradients through_attention(const Inputs& in, const Kept& kept, const at::Tensor& of_attended, at::Tensor& query_sums) {
+// From the gradient of what was attended to that of the product of queries, keys and values, times norm once more. more_value: a
+// gradient of the values from elsewhere, or undefined.
+at::Tensor through_attention(const Inputs& in, const Kept& kept, at::Tensor of_attended, const at::Tensor& more_value, at::Tensor& gain,
+                             at::Tensor& partials) {
   const auto launch = launch_for(in.x.scalar_type());
   const auto rows = in.rows(), heads = in.heads(), head = in.head(), kv_heads = in.kv_heads;
+  const auto product = at::empty_like(kept.qkv);
+  HeadsBackward last{rows, in.length(), heads, kv_heads, head, bytes(kept.qkv), nullptr, nullptr, nullptr, bytes(more_value),
+                     floats(kept.norm), floats(kept.head_norm), floats(in.cos), floats(in.sin), floats(in.gain), bytes_of(product),
+                     floats_of(gain), floats_of(partials)};
   if (kept.core.log_sum.defined() && attend_backward_fits(launch, in.length(), heads, kv_heads, head)) {
-    AttentionGradients of;
-    of.k = new_like({rows, kv_heads * head}, in.x);
-    of.v = at::empty_like(of.k);
-    query_sums = new_floats({rows, heads * head}, in.x);
-    const auto log_sum = kept.core.log_sum.contiguous(), statistics = new_floats({2, in.batch(), heads, in.length()}, in.x);
+    const auto query_sums = new_floats({rows, heads * head}, in.x), statistics = new_floats({2, in.batch(), heads, in.length()}, in.x);
+    const auto log_sum = kept.core.log_sum.contiguous();
     attend_backward(launch, {in.batch(), in.length(), heads, kv_heads, bytes(kept.qkv), bytes(kept.core.values), bytes(of_attended),
-                             floats(log_sum), floats_of(statistics), floats_of(query_sums), bytes_of(of.k), bytes_of(of.v)});
-    return of;
+                             floats(log_sum), floats_of(statistics), floats_of(query_sums), last.more_value, last.norm,
+                             last.head_norm, last.cos, last.sin, last.product});
+    last.query_sums = floats(query_sums);
+    heads_backward(launch, last);
+    return product;
   }
   const auto q = part(kept.qkv, in, 0, heads), k = part(kept.qkv, in, heads, kv_heads);
   const auto v = part(kept.qkv, in, heads + kv_heads, kv_heads);
-  return attend_backward(of_attended.view({in.batch(), in.length(), heads, head}), q, k, v, kept.core);
+  const auto of = attend_backward(of_attended.view({in.batch(), in.length(), heads, head}), q, k, v, kept.core);
+  last.query = bytes(of.q), last.key = bytes(of.k), last.value = bytes(of.v);
+  heads_backward(launch, last);
+  return product;
 }
 
 // more0: a gradient of x0 from elsewhere, or undefined.
@@ -126,16 +155,9 @@ Gradients run_backward(const Inputs& in, Kept& kept, const at::Tensor& gradient,
     exclude_backward(launch, {rows, heads, kv_heads, head, row_stride(v), bytes(kept.core.values), bytes(v), bytes(of_attended),
                               bytes_of(of_attended), bytes_of(more_value)});
   }
-  at::Tensor query_sums;
-  const auto of = through_attention(in, kept, of_attended, query_sums);
-  of_attended.reset();
-  const auto product = at::empty_like(kept.qkv);
   result.gain = at::empty_like(in.gain);
-  const auto partials = new_floats({kPartials, std::max(2 * width, heads)}, in.x);
-  heads_backward(launch, {rows, in.length(), heads, kv_heads, head, bytes(kept.qkv), bytes(of.q), bytes(of.k), bytes(of.v),
-                          bytes(more_value), floats(kept.norm), floats(kept.head_norm), floats(in.cos), floats(in.sin),
-                          floats(in.gain), bytes_of(product), floats_of(result.gain), floats_of(partials), floats(query_sums)});
-  query_sums.reset();
+  auto partials = new_floats({kPartials, std::max(2 * width, heads)}, in.x);
+  const auto product = through_attention(in, kept, std::move(of_attended), more_value, result.gain, partials);
   const auto of_normed = at::mm(product, in.qkv), mixed = at::empty_like(in.x);
   result.x = at::empty_like(in.x);
   result.x0 = at::empty_like(in.x);
@@ -227,11 +249,8 @@ at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& cos, const at
              sines = sin.contiguous();
   heads_forward(launch_for(qkv.scalar_type()), {batch * length, length, heads, kv_heads, head, bytes_of(own), nullptr,
                                                 floats(cosines), floats(sines), floats(gains), nullptr});
-  const auto heads_of = [&](std::int64_t first, std::int64_t count) {
-    return own.narrow(-1, first * head, count * head).view({batch, length, count, head});
-  };
-  const auto v = heads_of(heads + kv_heads, kv_heads);
-  const auto core = attend(heads_of(0, heads), heads_of(heads, kv_heads), v, false);
+  const auto v = own.narrow(-1, (heads + kv_heads) * head, kv_heads * head).view({batch, length, kv_heads, head});
+  const auto core = attend_heads(own, gains, batch, length, kv_heads, head, 0, false);
   const auto out = exclude_own ? excluded(core.values, v, batch * length, kv_heads) : core.values;
   check_launches();
   return out.view({batch, length, heads * head});

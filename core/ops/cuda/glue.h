@@ -47,6 +47,7 @@ void add_weight_product(at::Tensor& sum, const at::Tensor& gradient, const at::T
 
 // Causal attention of queries [B, T, H, h] over keys and values [B, S, K, h] (S >= T, the queries are the last), by cuDNN or
 // FlashAttention, with what its backward pass needs. The tensors may be strided over B and T.
+inline constexpr int kOwnAttention = 3;  // of Attended::kernel: fused_attention.cpp's own kernels; smaller ones are attend.cpp's
 struct Attended {
   at::Tensor values;  // [B, T, H, h], dense
   at::Tensor output, log_sum, seed, offset;

@@ -10,8 +10,7 @@
 
 #ifdef __CUDACC__
 #pragma nv_diag_suppress 177  // code for other devices calls none of this
-#include "core/ops/cuda/kernels/hopper.cuh"
-#include "core/ops/cuda/kernels/simt.h"
+#include "core/ops/cuda/kernels/attend_pairs.cuh"
 #include "core/ops/cuda/kernels/tile_maps.cuh"
 
 namespace caddie::ops::cuda {
@@ -21,7 +20,7 @@ constexpr int kHead = 64, kTile = 128, kStages = 3, kChanges = 2, kGroup = 128, 
 constexpr int kKeyRegisters = 216, kQueryRegisters = 72;  // a thread of three groups: 168 each at the start
 constexpr int kTileBytes = kTile * kHead * 2, kHalfTile = kTileBytes / 2;
 static_assert(kQueryFloats == kQueryBlock * kHead);
-constexpr float kLog2e = 1.4426950408889634f, kScale = 0.125f;  // 1 / sqrt(kHead)
+constexpr float kScale = 0.125f;  // 1 / sqrt(kHead)
 
 struct Shared {
   alignas(1024) unsigned char key[kTileBytes];
@@ -39,7 +38,9 @@ struct Work {
   int length, heads, kv_heads, tiles;  // tiles of a sequence
   const float* statistics;             // [batch, heads, 2, length]: log2 of the sum; delta
   float* query_sums;
-  bf16 *key, *value;
+  const bf16* more_value;
+  const float *norm, *head_norm, *cos, *sin;
+  bf16* product;
 };
 
 // What this block works on.
@@ -80,37 +81,8 @@ class Copies {
   int own_ = 0, tile_;
 };
 
-__device__ __forceinline__ float power_of_two(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ __forceinline__ std::uint32_t pair(float low, float high) {
-  std::uint32_t both;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-  return both;
-}
-__device__ __forceinline__ float2 from_pair(std::uint32_t both) {
-  return make_float2(__uint_as_float(both << 16), __uint_as_float(both & 0xffff0000u));
-}
-__device__ __forceinline__ void store_matrices(std::uint32_t to, const std::uint32_t* four) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(four[0]),
-               "r"(four[1]), "r"(four[2]), "r"(four[3])
-               : "memory");
-}
-
 struct Lane {
   int group, thread, warp, lane;
-};
-
-// Where a group is in its rounds over `Count` places.
-template <int Count>
-struct Turn {
-  int at = 0;
-  std::uint32_t parity = 0;
-  __device__ __forceinline__ void next() {
-    if (++at == Count) at = 0, parity ^= 1;
-  }
 };
 
 // S^T of a tile of queries, begun.
@@ -182,9 +154,7 @@ __device__ __forceinline__ void one_tile(Shared& shared, const Lane& at, const T
   if (more) hopper::wait_for(&shared.query_there[next.at], next.parity);
   begin_scores(shared, at, next.at, s);  // after the last tile of what lies there: no product depends on a condition
   hopper::wait_for(&shared.change_free[change.at], change.parity ^ 1);
-  // Sixteen bytes are at place c ^ row % 8 of a row, c = 2 k + lane / 16: no carry between the two.
-  const int row = at.group * 64 + at.warp * 16 + at.lane % 16;
-  const std::uint32_t to = hopper::shared_address(shared.change[change.at][0]) + static_cast<std::uint32_t>(row * 128 + (((at.lane / 16) ^ (row % 8)) << 4));
+  const std::uint32_t to = matrices_at(shared.change[change.at][0], at.group * 64 + at.warp * 16 + at.lane % 16, at.lane / 16);
 #pragma unroll
   for (int k = 0; k < 8; ++k) store_matrices((to ^ static_cast<std::uint32_t>(k % 4 << 5)) + k / 4 * kTileBytes, changes + 4 * k);
   hopper::show_to_units();
@@ -210,7 +180,7 @@ __device__ __forceinline__ void add_query_tile(Shared& shared, const Lane& at, c
     for (int k = 0; k < 8; ++k)
       hopper::multiply_both_turned(dq, changes + hopper::matrix_step(2048) * k, key + hopper::matrix_step(2048) * k, k > 0);
     hopper::products_commit();
-    if (at.thread == 0) hopper::added_rows_were_read<0>();
+    if (at.thread == 0) hopper::stores_were_read<0>();
     hopper::meet(1, kGroup);
     hopper::products_wait<0>();
     hopper::pin(dq);
@@ -224,16 +194,69 @@ __device__ __forceinline__ void add_query_tile(Shared& shared, const Lane& at, c
   }
 }
 
-__device__ __forceinline__ void store_sums(const float (&sum)[32], float factor, const Lane& at, const Work& work, const Place& place,
-                                           bf16* to) {
-  const Index row = static_cast<Index>(place.batch) * work.length + place.tile * kTile + at.group * 64 + at.warp * 16 + at.lane / 4;
+// Row and place in it of what a lane holds of a group's product.
+struct Row {
+  int of_tile, position;
+  Index at;
+};
+__device__ __forceinline__ Row row_of(const Lane& at, const Work& work, const Place& place, int r) {
+  const int own = at.group * 64 + at.warp * 16 + at.lane / 4 + 8 * r, position = place.tile * kTile + own;
+  return {own, position, static_cast<Index>(place.batch) * work.length + position};
+}
+__device__ __forceinline__ bf16* out_of(const Work& work, const Row& row, int head) {
+  return work.product + (row.at * (work.heads + 2 * work.kv_heads) + head) * kHead;
+}
+__device__ __forceinline__ float2 pair_at(const void* pairs) { return from_pair(*static_cast<const std::uint32_t*>(pairs)); }
+
+// The gradient of the rotated keys through rotation and norm, as heads_backward does it.
+__device__ __forceinline__ void finish_keys(const Shared& shared, const float (&sum)[32], const Lane& at, const Work& work, const Place& place) {
+  const int first = 2 * (at.lane % 4);
 #pragma unroll
-  for (int j = 0; j < 8; ++j)
+  for (int r = 0; r < 2; ++r) {
+    const Row row = row_of(at, work, place, r);
+    float x[16], along = 0;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      bf16* out = to + ((row + 8 * r) * work.kv_heads + place.kv_head) * kHead + 8 * j + 2 * (at.lane % 4);
-      *reinterpret_cast<std::uint32_t*>(out) = pair(sum[4 * j + 2 * r] * factor, sum[4 * j + 2 * r + 1] * factor);
+    for (int j = 0; j < 8; ++j) {
+      const float2 both = pair_at(shared.key + row.of_tile * 128 + ((j ^ (row.of_tile % 8)) << 4) + 2 * first);
+      x[2 * j] = both.x, x[2 * j + 1] = both.y;
+      along += kScale * (sum[4 * j + 2 * r] * both.x + sum[4 * j + 2 * r + 1] * both.y);
     }
+    const float mean = sum_over_lanes<4>(along) / kHead;
+    const float factor = work.norm[row.at] * work.head_norm[row.at * (work.heads + work.kv_heads) + work.heads + place.kv_head];
+    bf16* out = out_of(work, row, work.heads + place.kv_head) + first;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float2 cosines = *reinterpret_cast<const float2*>(work.cos + row.position * (kHead / 2) + 8 * j + first);
+      const float2 sines = *reinterpret_cast<const float2*>(work.sin + row.position * (kHead / 2) + 8 * j + first);
+      float low[2], high[2];
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        const float cos = c == 0 ? cosines.x : cosines.y, sin = c == 0 ? sines.x : sines.y;
+        const float shrink = __fdividef(mean, cos * cos + sin * sin);
+        const float a = factor * (kScale * sum[4 * j + 2 * r + c] - shrink * x[2 * j + c]);
+        const float b = factor * (kScale * sum[4 * (j + 4) + 2 * r + c] - shrink * x[2 * (j + 4) + c]);
+        low[c] = a * cos - b * sin;
+        high[c] = a * sin + b * cos;
+      }
+      *reinterpret_cast<std::uint32_t*>(out + 8 * j) = pair(low[0], low[1]);
+      *reinterpret_cast<std::uint32_t*>(out + kHead / 2 + 8 * j) = pair(high[0], high[1]);
+    }
+  }
+}
+__device__ __forceinline__ void finish_values(const float (&sum)[32], const Lane& at, const Work& work, const Place& place) {
+  const int first = 2 * (at.lane % 4);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const Row row = row_of(at, work, place, r);
+    const float norm = work.norm[row.at];
+    const bf16* more = work.more_value != nullptr ? work.more_value + (row.at * work.kv_heads + place.kv_head) * kHead + first : nullptr;
+    bf16* out = out_of(work, row, work.heads + work.kv_heads + place.kv_head) + first;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const float2 other = more != nullptr ? pair_at(more + 8 * j) : make_float2(0, 0);
+      *reinterpret_cast<std::uint32_t*>(out + 8 * j) = pair(norm * (sum[4 * j + 2 * r] + other.x), norm * (sum[4 * j + 2 * r + 1] + other.y));
+    }
+  }
 }
 
 __global__ void __launch_bounds__((kGroups + 1) * kGroup, 1)
@@ -283,7 +306,7 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroup, 1)
         }
         __syncwarp();
       }
-    if (thread == 0) hopper::added_rows_are_there();
+    if (thread == 0) hopper::stores_are_there();
   } else {
     hopper::take_registers<kKeyRegisters>();
     float key_sum[32] = {}, value_sum[32] = {};
@@ -303,8 +326,8 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroup, 1)
         else
           one_tile<false>(shared, at, stage, change, more, s, key_sum, value_sum);
       }
-    store_sums(key_sum, kScale, at, work, place, work.key);
-    store_sums(value_sum, 1.0f, at, work, place, work.value);
+    finish_values(value_sum, at, work, place);
+    finish_keys(shared, key_sum, at, work, place);
   }
 #endif
 }
@@ -352,7 +375,8 @@ void attend_backward(const Launch& l, const AttendBackward& a) {
       static_cast<const bf16*>(a.values), static_cast<const bf16*>(a.gradient), a.log_sum, static_cast<int>(a.length),
       static_cast<int>(a.heads), rows, a.statistics, reinterpret_cast<float4*>(a.query_sums));
   const Work work{static_cast<int>(a.length), static_cast<int>(a.heads), static_cast<int>(a.kv_heads), static_cast<int>(a.length / kTile),
-                  a.statistics, a.query_sums, static_cast<bf16*>(a.key), static_cast<bf16*>(a.value)};
+                  a.statistics, a.query_sums, static_cast<const bf16*>(a.more_value), a.norm, a.head_norm, a.cos, a.sin,
+                  static_cast<bf16*>(a.product)};
   attend_backward_kernel<<<static_cast<unsigned>(a.batch * a.kv_heads * work.tiles), (kGroups + 1) * kGroup, sizeof(Shared), stream>>>(
       qkv, gradient, work);
 }

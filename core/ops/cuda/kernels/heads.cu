@@ -113,8 +113,8 @@ __global__ void __launch_bounds__(kBlock, kBlock <= 256 ? 3 : 1) heads_backward_
   __shared__ float shared[1024 / Lanes];
   const int heads = static_cast<int>(a.heads), kv_heads = static_cast<int>(a.kv_heads);
   const int all = heads + 2 * kv_heads, normed = heads + kv_heads;
-  const int half = static_cast<int>(a.head / 2), width = all * 2 * half;
-  const Task task = task_of<Lanes>(all);
+  const int half = static_cast<int>(a.head / 2), width = all * 2 * half, tasks = a.query_sums != nullptr ? heads : all;
+  const Task task = task_of<Lanes>(tasks);
   const bool is_query = task.head < heads, is_value = task.head >= normed;
   const float gain = is_query && a.gain != nullptr ? a.gain[task.head] : 1.0f;
   const float inverse_gain = gain != 0.0f ? 1.0f / gain : 0.0f;
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kBlock, kBlock <= 256 ? 3 : 1) heads_backward_
     const Index row = base + (task.first - block_first);
     const bool active = task.active && row < a.rows;
     const int position = position_of(row, a.length);
-    Halves<V> d = is_query && a.query_sums != nullptr
+    Halves<V> d = a.query_sums != nullptr
                       ? load_sums<V>(a.query_sums, static_cast<int>(static_cast<std::uint32_t>(row) / static_cast<std::uint32_t>(a.length)) * heads + own, position, static_cast<int>(a.length), task.lane, active)
                       : load_head<T, V>(source + row * source_width + own * 2 * half, half, task.lane, active);
     const float norm = active && a.norm != nullptr ? a.norm[row] : 1.0f;
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kBlock, kBlock <= 256 ? 3 : 1) heads_backward_
   const int groups = static_cast<int>(blockDim.x) / Lanes;
   for (int head = static_cast<int>(threadIdx.x); head < heads; head += static_cast<int>(blockDim.x)) {
     float total = 0;
-    for (int group = head; group < groups; group += all) total += shared[group];
+    for (int group = head; group < groups; group += tasks) total += shared[group];
     a.partials[static_cast<Index>(blockIdx.x) * heads + head] = total;
   }
 }
@@ -262,7 +262,8 @@ void heads_forward(const Launch& l, const Heads& a) {
 }
 
 void heads_backward(const Launch& l, const HeadsBackward& a) {
-  const Index blocks = capped(blocks_for(a.rows, rows_a_block(a.head, a.heads + 2 * a.kv_heads)), 3);
+  const Index tasks = a.query_sums != nullptr ? a.heads : a.heads + 2 * a.kv_heads;
+  const Index blocks = capped(blocks_for(a.rows, rows_a_block(a.head, tasks)), 3);
   with_heads(l, a.head, [&](auto element, auto v, auto lanes, auto threads) {
     launch(heads_backward_kernel<decltype(element), v(), lanes(), threads()>, blocks, threads(), l.stream, a);
   });

@@ -1,5 +1,5 @@
 // What matrix units of compute capability 9.0 need of PTX: barriers in shared memory, bulk copies of tiles (TMA), products of
-// a group of four warps. For fused_product.cu and attend_backward.cu. PTX ISA, "Asynchronous warpgroup level matrix multiply" and "mbarrier".
+// a group of four warps. For fused_product.cu and attend_*.cu. PTX ISA, "Asynchronous warpgroup level matrix multiply" and "mbarrier".
 #pragma once
 
 #include <cuda.h>
@@ -53,6 +53,13 @@ __device__ __forceinline__ void load_tile(void* to, const CUtensorMap* map, cons
       : "memory");
 }
 
+// Back from shared memory; by one thread, which waits until it was read.
+__device__ __forceinline__ void store_tile(const CUtensorMap* map, const int (&at)[2], const void* from) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(map), "r"(at[0]), "r"(at[1]),
+               "r"(shared_address(from))
+               : "memory");
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
 // Floats in a row, both ends at multiples of 16 bytes.
 __device__ __forceinline__ void load_row(void* to, const float* from, std::uint32_t bytes, std::uint64_t* barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
@@ -67,10 +74,10 @@ __device__ __forceinline__ void add_row(float* to, const void* from, std::uint32
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 template <int Pending>
-__device__ __forceinline__ void added_rows_were_read() {
+__device__ __forceinline__ void stores_were_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Pending) : "memory");
 }
-__device__ __forceinline__ void added_rows_are_there() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+__device__ __forceinline__ void stores_are_there() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 // What this thread wrote to shared memory is seen by copies and products.
 __device__ __forceinline__ void show_to_units() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Of `threads` threads that come to the barrier of that number (1 to 15).
@@ -123,7 +130,21 @@ __device__ __forceinline__ void multiply(float (&sum)[64], std::uint64_t a, std:
       : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 
-// The same for b [64, 16], with b^T (16 rows of 64 columns) where it is what lies in memory: rows in eights of 1024 bytes, too. `a`:
+// The same for b [64, 16].
+__device__ __forceinline__ void multiply(float (&sum)[32], std::uint64_t a, std::uint64_t b, bool add) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "%32, %33, p, 1, 1, 0, 0;\n}"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]), "+f"(sum[4]), "+f"(sum[5]), "+f"(sum[6]), "+f"(sum[7]),
+        "+f"(sum[8]), "+f"(sum[9]), "+f"(sum[10]), "+f"(sum[11]), "+f"(sum[12]), "+f"(sum[13]), "+f"(sum[14]), "+f"(sum[15]),
+        "+f"(sum[16]), "+f"(sum[17]), "+f"(sum[18]), "+f"(sum[19]), "+f"(sum[20]), "+f"(sum[21]), "+f"(sum[22]), "+f"(sum[23]),
+        "+f"(sum[24]), "+f"(sum[25]), "+f"(sum[26]), "+f"(sum[27]), "+f"(sum[28]), "+f"(sum[29]), "+f"(sum[30]), "+f"(sum[31])
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+}
+// The same with b^T (16 rows of 64 columns) where it is what lies in memory: rows in eights of 1024 bytes, too. `a`:
 // bfloat16 pairs in registers, as a product leaves them to the lanes; or a matrix in memory, transposed.
 __device__ __forceinline__ void multiply_turned(float (&sum)[32], const std::uint32_t* a, std::uint64_t b) {
   asm volatile(

@@ -114,7 +114,7 @@ struct Heads {
 void heads_forward(const Launch&, const Heads&);
 // From the gradients of rotated queries [rows, heads, head], keys and values [rows, kv_heads, head] to that of the product,
 // times norm once more: what norm_backward takes after the matrix product. more_value: added to value, null if none. query_sums: the
-// queries' gradients as attend_backward leaves them, in place of `query`; for heads of 64 channels.
+// queries' gradients as attend_backward leaves them; then it is only the queries' columns that are written.
 struct HeadsBackward {
   Index rows, length, heads, kv_heads, head;
   const void *qkv, *query, *key, *value, *more_value;
@@ -140,17 +140,32 @@ struct ExcludeBackward {
 };
 void exclude_backward(const Launch&, const ExcludeBackward&);
 
+// Causal attention with heads of 64 channels, in bfloat16 on compute capability 9.0. qkv [batch length, (heads + 2 kv_heads) 64], queries
+// and keys normed over their heads and rotated, queries times `gain` [heads]; values, what comes out, [batch length, heads 64];
+// log_sum [batch, heads, length], the logarithm of the softmax's sum, null if not wanted.
+bool attend_forward_fits(const Launch&, Index length, Index heads, Index kv_heads, Index head);
+struct AttendForward {
+  Index batch, length, heads, kv_heads;
+  const void* qkv;
+  const float* gain;
+  void* values;
+  float* log_sum;
+};
+void attend_forward(const Launch&, const AttendForward&);
 // The backward pass of causal attention with heads of 64 channels, in bfloat16 on compute capability 9.0. qkv [batch length, (heads +
 // 2 kv_heads) 64]; values (what attention gave) and gradient [batch length, heads 64]; log_sum [batch, heads, length], the logarithm
-// of the softmax's sum. key, value: gradients [batch length, kv_heads 64]. query_sums: that of the queries in float32, as many floats
-// as there are queries' channels, in an order of its own. statistics: 2 batch heads length floats of its own.
+// of the softmax's sum. For keys and values it is heads_backward, too, with what that needs: their columns of `product` are written.
+// query_sums: the gradient of the rotated queries in float32, as many floats as there are queries' channels, in an order of its own.
+// statistics: 2 batch heads length floats to work with.
 bool attend_backward_fits(const Launch&, Index length, Index heads, Index kv_heads, Index head);
 struct AttendBackward {
   Index batch, length, heads, kv_heads;
   const void *qkv, *values, *gradient;
   const float* log_sum;
   float *statistics, *query_sums;
-  void *key, *value;
+  const void* more_value;
+  const float *norm, *head_norm, *cos, *sin;
+  void* product;
 };
 void attend_backward(const Launch&, const AttendBackward&);
 // query_sums: [batch, heads, length / 64] blocks of 64 queries, each [8][2][4][8][8] as the lanes of four warps hold a product: eight
