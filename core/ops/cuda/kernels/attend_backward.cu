@@ -40,7 +40,6 @@ struct Work {
   float* query_sums;
   const bf16* more_value;
   const float *norm, *head_norm, *cos, *sin;
-  bf16* product;
 };
 
 // What this block works on.
@@ -194,73 +193,92 @@ __device__ __forceinline__ void add_query_tile(Shared& shared, const Lane& at, c
   }
 }
 
-// Row and place in it of what a lane holds of a group's product.
-struct Row {
-  int of_tile, position;
-  Index at;
+// What the ends of keys and values need of a lane's two rows; asked for at once, it comes at once.
+struct Ends {
+  float norm[2], head_norm[2];
+  float2 cos[2][4], sin[2][4];
+  std::uint32_t more[2][8];  // pairs of more_value
 };
-__device__ __forceinline__ Row row_of(const Lane& at, const Work& work, const Place& place, int r) {
-  const int own = at.group * 64 + at.warp * 16 + at.lane / 4 + 8 * r, position = place.tile * kTile + own;
-  return {own, position, static_cast<Index>(place.batch) * work.length + position};
-}
-__device__ __forceinline__ bf16* out_of(const Work& work, const Row& row, int head) {
-  return work.product + (row.at * (work.heads + 2 * work.kv_heads) + head) * kHead;
-}
-__device__ __forceinline__ float2 pair_at(const void* pairs) { return from_pair(*static_cast<const std::uint32_t*>(pairs)); }
-
-// The gradient of the rotated keys through rotation and norm, as heads_backward does it.
-__device__ __forceinline__ void finish_keys(const Shared& shared, const float (&sum)[32], const Lane& at, const Work& work, const Place& place) {
+__device__ __forceinline__ void load_ends(const Lane& at, const Work& work, const Place& place, Ends& ends) {
   const int first = 2 * (at.lane % 4);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const Row row = row_of(at, work, place, r);
+    const int position = place.tile * kTile + at.group * 64 + at.warp * 16 + at.lane / 4 + 8 * r;
+    const Index row = static_cast<Index>(place.batch) * work.length + position;
+    ends.norm[r] = work.norm[row];
+    ends.head_norm[r] = work.head_norm[row * (work.heads + work.kv_heads) + work.heads + place.kv_head];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      ends.cos[r][j] = *reinterpret_cast<const float2*>(work.cos + position * (kHead / 2) + 8 * j + first);
+      ends.sin[r][j] = *reinterpret_cast<const float2*>(work.sin + position * (kHead / 2) + 8 * j + first);
+    }
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const bf16* more = work.more_value + (row * work.kv_heads + place.kv_head) * kHead + 8 * j + first;
+      ends.more[r][j] = work.more_value != nullptr ? *reinterpret_cast<const std::uint32_t*>(more) : 0u;
+    }
+  }
+}
+
+// 64 rows of `product` from a group's pairs, by way of its own rows of the values' tile, which nobody else reads.
+__device__ __forceinline__ void store_rows(Shared& shared, const CUtensorMap& product, const Lane& at, const Work& work, const Place& place,
+                                           int head, const std::uint32_t (&pairs)[16]) {
+  unsigned char* tile = shared.value + at.group * kHalfTile;
+  const std::uint32_t to = matrices_at(tile, at.warp * 16 + at.lane % 16, at.lane / 16);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) store_matrices(to ^ static_cast<std::uint32_t>(k << 5), pairs + 4 * k);
+  hopper::show_to_units();
+  hopper::meet(2 + at.group, kGroup);
+  if (at.thread == 0) {
+    hopper::store_tile(&product, {head * kHead, place.batch * work.length + place.tile * kTile + at.group * 64}, tile);
+    hopper::stores_were_read<0>();
+  }
+}
+
+__device__ __forceinline__ void finish_values(const float (&sum)[32], const Ends& ends, std::uint32_t (&pairs)[16]) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j)
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float2 more = from_pair(ends.more[r][j]);
+      pairs[2 * j + r] = pair(ends.norm[r] * (sum[4 * j + 2 * r] + more.x), ends.norm[r] * (sum[4 * j + 2 * r + 1] + more.y));
+    }
+}
+// The gradient of the rotated keys through rotation and norm, as heads_backward does it.
+__device__ __forceinline__ void finish_keys(const Shared& shared, const float (&sum)[32], const Lane& at, const Ends& ends,
+                                            std::uint32_t (&pairs)[16]) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int row = at.group * 64 + at.warp * 16 + at.lane / 4 + 8 * r;
     float x[16], along = 0;
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      const float2 both = pair_at(shared.key + row.of_tile * 128 + ((j ^ (row.of_tile % 8)) << 4) + 2 * first);
+      const float2 both = from_pair(*reinterpret_cast<const std::uint32_t*>(shared.key + row * 128 + ((j ^ (row % 8)) << 4) + 4 * (at.lane % 4)));
       x[2 * j] = both.x, x[2 * j + 1] = both.y;
       along += kScale * (sum[4 * j + 2 * r] * both.x + sum[4 * j + 2 * r + 1] * both.y);
     }
-    const float mean = sum_over_lanes<4>(along) / kHead;
-    const float factor = work.norm[row.at] * work.head_norm[row.at * (work.heads + work.kv_heads) + work.heads + place.kv_head];
-    bf16* out = out_of(work, row, work.heads + place.kv_head) + first;
+    const float mean = sum_over_lanes<4>(along) / kHead, factor = ends.norm[r] * ends.head_norm[r];
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const float2 cosines = *reinterpret_cast<const float2*>(work.cos + row.position * (kHead / 2) + 8 * j + first);
-      const float2 sines = *reinterpret_cast<const float2*>(work.sin + row.position * (kHead / 2) + 8 * j + first);
       float low[2], high[2];
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        const float cos = c == 0 ? cosines.x : cosines.y, sin = c == 0 ? sines.x : sines.y;
+        const float cos = c == 0 ? ends.cos[r][j].x : ends.cos[r][j].y, sin = c == 0 ? ends.sin[r][j].x : ends.sin[r][j].y;
         const float shrink = __fdividef(mean, cos * cos + sin * sin);
         const float a = factor * (kScale * sum[4 * j + 2 * r + c] - shrink * x[2 * j + c]);
         const float b = factor * (kScale * sum[4 * (j + 4) + 2 * r + c] - shrink * x[2 * (j + 4) + c]);
         low[c] = a * cos - b * sin;
         high[c] = a * sin + b * cos;
       }
-      *reinterpret_cast<std::uint32_t*>(out + 8 * j) = pair(low[0], low[1]);
-      *reinterpret_cast<std::uint32_t*>(out + kHead / 2 + 8 * j) = pair(high[0], high[1]);
-    }
-  }
-}
-__device__ __forceinline__ void finish_values(const float (&sum)[32], const Lane& at, const Work& work, const Place& place) {
-  const int first = 2 * (at.lane % 4);
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const Row row = row_of(at, work, place, r);
-    const float norm = work.norm[row.at];
-    const bf16* more = work.more_value != nullptr ? work.more_value + (row.at * work.kv_heads + place.kv_head) * kHead + first : nullptr;
-    bf16* out = out_of(work, row, work.heads + work.kv_heads + place.kv_head) + first;
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      const float2 other = more != nullptr ? pair_at(more + 8 * j) : make_float2(0, 0);
-      *reinterpret_cast<std::uint32_t*>(out + 8 * j) = pair(norm * (sum[4 * j + 2 * r] + other.x), norm * (sum[4 * j + 2 * r + 1] + other.y));
+      pairs[2 * j + r] = pair(low[0], low[1]);
+      pairs[2 * (j + 4) + r] = pair(high[0], high[1]);
     }
   }
 }
 
 __global__ void __launch_bounds__((kGroups + 1) * kGroup, 1)
-    attend_backward_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ CUtensorMap gradient, const Work work) {
+    attend_backward_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ CUtensorMap gradient,
+                           const __grid_constant__ CUtensorMap product, const Work work) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) unsigned char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
@@ -326,34 +344,16 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroup, 1)
         else
           one_tile<false>(shared, at, stage, change, more, s, key_sum, value_sum);
       }
-    finish_values(value_sum, at, work, place);
-    finish_keys(shared, key_sum, at, work, place);
+    Ends ends;
+    load_ends(at, work, place, ends);
+    std::uint32_t pairs[16];
+    finish_values(value_sum, ends, pairs);
+    store_rows(shared, product, at, work, place, work.heads + work.kv_heads + place.kv_head, pairs);
+    finish_keys(shared, key_sum, at, ends, pairs);
+    hopper::meet(2 + group, kGroup);  // what was stored has been read
+    store_rows(shared, product, at, work, place, work.heads + place.kv_head, pairs);
   }
 #endif
-}
-
-// delta and log2 of the sums, side by side; and zeros where the queries' gradients are added up. A block has 32 rows, groups of eight
-// lanes a row each.
-constexpr int kStatisticRows = 32;
-__global__ void __launch_bounds__(8 * kStatisticRows)
-    statistics_kernel(const bf16* values, const bf16* gradient, const float* log_sum, int length, int heads, Index rows,
-                      float* statistics, float4* query_sums) {
-  const int group = static_cast<int>(threadIdx.x) / 8, lane = static_cast<int>(threadIdx.x) % 8;
-  const Index row = static_cast<Index>(blockIdx.x) * kStatisticRows + group, zeros = static_cast<Index>(kStatisticRows) * heads * kHead / 4;
-  for (Index i = threadIdx.x; i < zeros; i += 8 * kStatisticRows) query_sums[blockIdx.x * zeros + i] = make_float4(0, 0, 0, 0);
-  const int batch = static_cast<int>(row / length), position = static_cast<int>(row % length);
-  for (int head = 0; head < heads; ++head) {
-    float x[8], g[8], sum = 0;
-    load<8>(values + (row * heads + head) * kHead + lane * 8, x);
-    load<8>(gradient + (row * heads + head) * kHead + lane * 8, g);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) sum += x[i] * g[i];
-    sum = sum_over_lanes<8>(sum);
-    if (lane != 0) continue;
-    const Index head_at = static_cast<Index>(batch) * heads + head;
-    statistics[(head_at * 2 + 1) * length + position] = sum;
-    statistics[head_at * 2 * length + position] = log_sum[head_at * length + position] * kLog2e;
-  }
 }
 
 }  // namespace
@@ -369,16 +369,14 @@ void attend_backward(const Launch& l, const AttendBackward& a) {
   const cuuint64_t gradient_width = static_cast<cuuint64_t>(a.heads) * kHead;
   const CUtensorMap qkv = map_of<2>(a.qkv, {width, height}, {2 * width}, {kHead, kTile});
   const CUtensorMap gradient = map_of<2>(a.gradient, {gradient_width, height}, {2 * gradient_width}, {kHead, kTile});
+  const CUtensorMap product = map_of<2>(a.product, {width, height}, {2 * width}, {kHead, kTile / 2});
   if (failed_before_launch != nullptr) return;
-  const auto stream = static_cast<cudaStream_t>(l.stream);
-  statistics_kernel<<<static_cast<unsigned>(rows / kStatisticRows), 8 * kStatisticRows, 0, stream>>>(
-      static_cast<const bf16*>(a.values), static_cast<const bf16*>(a.gradient), a.log_sum, static_cast<int>(a.length),
-      static_cast<int>(a.heads), rows, a.statistics, reinterpret_cast<float4*>(a.query_sums));
+  attend_statistics(l, a);
   const Work work{static_cast<int>(a.length), static_cast<int>(a.heads), static_cast<int>(a.kv_heads), static_cast<int>(a.length / kTile),
-                  a.statistics, a.query_sums, static_cast<const bf16*>(a.more_value), a.norm, a.head_norm, a.cos, a.sin,
-                  static_cast<bf16*>(a.product)};
-  attend_backward_kernel<<<static_cast<unsigned>(a.batch * a.kv_heads * work.tiles), (kGroups + 1) * kGroup, sizeof(Shared), stream>>>(
-      qkv, gradient, work);
+                  a.statistics, a.query_sums, static_cast<const bf16*>(a.more_value), a.norm, a.head_norm, a.cos, a.sin};
+  attend_backward_kernel<<<static_cast<unsigned>(a.batch * a.kv_heads * work.tiles), (kGroups + 1) * kGroup, sizeof(Shared),
+                           static_cast<cudaStream_t>(l.stream)>>>(
+      qkv, gradient, product, work);
 }
 
 }  // namespace caddie::ops::cuda

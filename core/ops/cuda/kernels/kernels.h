@@ -168,6 +168,7 @@ struct AttendBackward {
   void* product;
 };
 void attend_backward(const Launch&, const AttendBackward&);
+void attend_statistics(const Launch&, const AttendBackward&);  // its first part: statistics [batch, heads, 2, length], and zeros
 // query_sums: [batch, heads, length / 64] blocks of 64 queries, each [8][2][4][8][8] as the lanes of four warps hold a product: eight
 // channels in a row; then bits 0 to 2 of the query, bits 4 and 5, bit 3, and which eight channels.
 inline constexpr int kQueryBlock = 64, kQueryFloats = kQueryBlock * 64;
