@@ -62,6 +62,7 @@ TEST_CASE("a step descends along the mean gradient of its micro batches") {
 }
 
 TEST_CASE("two ranks do what one does") {
+  const bool late = GENERATE(false, true);  // as on a device
   const Catalogue catalogue({CADDIE_PLUGIN_DIR});
   QuietServices services;
   const TrainSettings settings = tiny_settings(4);
@@ -78,6 +79,7 @@ TEST_CASE("two ranks do what one does") {
   group.run([&](Communicator& communicator) {
     TrainableModel model;
     Trainer trainer(model, settings, plugins(catalogue), communicator, services);
+    trainer.look_late(late);
     FormulaSource part(communicator.rank(), 2);
     const auto rank = static_cast<std::size_t>(communicator.rank());
     for (int step = 0; step < 3; ++step) losses[rank] = trainer.step(take(part, 1), 0.7);
@@ -157,6 +159,38 @@ TEST_CASE("a loss or gradient that is not finite stops the run and is named") {
     model.parameters()[2].tensor.detach().fill_(100.0f);
   });
   CHECK(says(output, "output of block 0"));
+}
+
+TEST_CASE("what is not finite on one rank ends all, with their weights as they were") {
+  const bool late = GENERATE(false, true);
+  std::vector<std::string> messages(2);
+  std::vector<bool> kept(2);
+  RankGroup group(2);
+  group.run([&](Communicator& communicator) {
+    const auto rank = static_cast<std::size_t>(communicator.rank());
+    QuietServices services;
+    TrainableModel model;
+    int calls = 0;
+    model.tamper = [&](const at::Tensor& loss) {
+      return rank == 1 && ++calls == 2 ? loss.mul(std::numeric_limits<float>::infinity()) : loss;
+    };
+    Trainer trainer(model, tiny_settings(4), descent(0.1), communicator, services);
+    trainer.look_late(late);
+    FormulaSource part(communicator.rank(), 2);
+    trainer.step(take(part, 1), 1);
+    const NamedTensors before = trainer.weights();
+    try {
+      trainer.step(take(part, 1), 1);
+    } catch (const Error& error) {
+      messages[rank] = error.message();
+    }
+    kept[rank] = same(before, trainer.weights());
+  });
+  // The sum of the gradients is not finite on rank 0 either.
+  CHECK(says(messages[0], "step 1"));
+  CHECK(says(messages[1], "step 1, micro batch 0 of rank 1: the loss is inf"));
+  CHECK(kept[0]);
+  CHECK(kept[1]);
 }
 
 TEST_CASE("the micro batch that broke is told apart, by its loss or by its gradient") {
