@@ -30,16 +30,6 @@ at::Tensor iterate(at::Tensor x, Steps steps) {
   return x;
 }
 
-// bfloat16 tensors: every operation rounds by itself.
-at::Tensor iterate_in_bfloat16(at::Tensor x, Steps steps) {
-  for (const auto& [a, b, c] : steps) {
-    const auto gram = at::bmm(x, x.transpose(1, 2));
-    const auto polynomial = gram.mul(b).add(at::bmm(gram, gram).mul(c));
-    x = x.mul(a).add(at::bmm(polynomial, x));
-  }
-  return x;
-}
-
 // As bfloat16 holds it: to nearest, halves to even.
 inline float rounded(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
@@ -50,11 +40,24 @@ inline float rounded(float x) {
 constexpr std::int64_t kGrain = 16384;  // elements a thread takes at least
 
 [[gnu::target_clones("avx512f", "avx2", "default")]] void round_range(float* x, std::int64_t count) {
+#pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) x[i] = rounded(x[i]);
 }
 // x = a x + b y
 [[gnu::target_clones("avx512f", "avx2", "default")]] void combine_range(float* x, const float* y, float a, float b, std::int64_t count) {
+#pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) x[i] = rounded(rounded(a * x[i]) + rounded(b * rounded(y[i])));
+}
+
+// The same of bfloat16 values, given as their bits.
+inline float widened(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+[[gnu::target_clones("avx512f", "avx2", "default")]] void combine_halves(std::uint16_t* x, const std::uint16_t* y,
+                                                                         float a, float b, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float sum = rounded(rounded(a * widened(x[i])) + rounded(b * widened(y[i])));
+    x[i] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(sum) >> 16);
+  }
 }
 
 void round_all(at::Tensor& x) {
@@ -62,19 +65,22 @@ void round_all(at::Tensor& x) {
   at::parallel_for(0, x.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) { round_range(values + begin, end - begin); });
 }
 void combine(at::Tensor& x, const at::Tensor& y, double a, double b) {
-  float* values = x.mutable_data_ptr<float>();
-  const float* others = y.const_data_ptr<float>();
-  at::parallel_for(0, x.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
-    combine_range(values + begin, others + begin, static_cast<float>(a), static_cast<float>(b), end - begin);
-  });
+  const auto over = [&](auto* values, const auto* others, auto range) {
+    at::parallel_for(0, x.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
+      range(values + begin, others + begin, static_cast<float>(a), static_cast<float>(b), end - begin);
+    });
+  };
+  if (x.scalar_type() == at::kFloat) return over(x.mutable_data_ptr<float>(), y.const_data_ptr<float>(), combine_range);
+  over(static_cast<std::uint16_t*>(x.mutable_data_ptr()), static_cast<const std::uint16_t*>(y.const_data_ptr()), combine_halves);
 }
 
-// The same numbers from float32 tensors: what lies between two products is one pass.
+// bfloat16 tensors, or the same numbers in float32 ones: what lies between two products is one pass.
 void iterate_as_bfloat16(at::Tensor& x, Steps steps) {
+  const bool wide = x.scalar_type() == at::kFloat;
   at::Tensor gram = at::empty({x.size(0), x.size(1), x.size(1)}, x.options()), square = at::empty_like(gram), product = at::empty_like(x);
   for (const auto& [a, b, c] : steps) {
     at::bmm_out(gram, x, x.transpose(1, 2));
-    round_all(gram);
+    if (wide) round_all(gram);
     at::bmm_out(square, gram, gram);
     combine(gram, square, b, c);
     at::bmm_out(product, gram, x);
@@ -116,7 +122,8 @@ at::Tensor newton_schulz(const at::Tensor& g, std::span<const NewtonSchulzStep> 
     x = x.to(at::kBFloat16);
     x = x.div(norm(x).add(epsilon)).contiguous();
     // A GPU's products take the sums with them, which leaves roundings out; elementwise ops would take as long as they do.
-    x = x.is_cuda() ? iterate(x, steps) : iterate_in_bfloat16(x, steps);
+    if (x.is_cpu()) iterate_as_bfloat16(x, steps);
+    else x = iterate(x, steps);
   }
   if (tall) x = x.transpose(1, 2);
   return x.contiguous().reshape(g.sizes());

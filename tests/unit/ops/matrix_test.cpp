@@ -1,9 +1,11 @@
 // Newton-Schulz, the spectrum of the embedding, and the rotation's tables, each against plain loops or their definition.
 #include "tests/support/catch.h"
 
+#include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/linalg_svdvals.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 
 #include <cmath>
@@ -11,6 +13,7 @@
 #include "caddie/error.h"
 #include "caddie/ops.h"
 #include "caddie/services.h"
+#include "core/ops/cpu/features.h"
 
 namespace ops = caddie::ops;
 
@@ -66,6 +69,22 @@ TEST_CASE("Newton-Schulz takes coefficients of its own for each step, and a marg
   }
   CHECK(largest(ops::newton_schulz(g, steps, false, 1.1).to(at::kDouble).sub(x)) < 2e-5);
   CHECK(largest(ops::newton_schulz(g, steps, true, 1.1).to(at::kDouble).sub(x)) < 0.12);
+}
+
+TEST_CASE("what lies between two products of Newton-Schulz rounds as one operation after the other does") {
+  if (!ops::cpu::has_bfloat16_products()) {
+    WARN("skipped: no bfloat16 products here, and those in float32 sum in another order");
+    return;
+  }
+  auto x = normal({3, 70, 130}, 6).to(at::kBFloat16);
+  const auto result = run(x, true);
+  x = x.div(at::linalg_vector_norm(x, 2, at::IntArrayRef{1, 2}, true).add(1e-7));
+  for (int i = 0; i < 5; ++i) {
+    const auto gram = at::bmm(x, x.transpose(1, 2));
+    const auto polynomial = gram.mul(-4.7750).add(at::bmm(gram, gram).mul(2.0315));
+    x = x.mul(3.4445).add(at::bmm(polynomial, x));
+  }
+  CHECK(result.equal(x));
 }
 
 TEST_CASE("a batch of matrices gives what each gives alone") {
