@@ -92,10 +92,12 @@ inline void compare(const std::function<at::Tensor()>& op, const std::vector<at:
   CHECK(op().equal(fast[0]));
 }
 
+constexpr const char* kTables[] = {"generic", "avx2", "avx512", "avx512_bf16", "amx"};
+
 // By every instruction set on one thread, and by the best one on three: rows then meet other threads' rows.
 inline void with_every_kernel(const std::function<void()>& body) {
   const int threads = at::get_num_threads();
-  for (const char* name : {"generic", "avx2", "avx512", "avx512_bf16", "amx"}) {
+  for (const char* name : kTables) {
     if (!ops::cpu::choose_kernels(name)) continue;
     INFO("kernels: " << name);
     body();

@@ -10,6 +10,15 @@
 
 using namespace caddie::ops_test;
 
+TEST_CASE("the tables that the tests of this folder run") {
+  for (const char* name : kTables) {
+    if (!ops::cpu::choose_kernels(name)) WARN("skipped: this processor or system does not run the kernels for " << name);
+  }
+  CHECK(ops::cpu::choose_kernels("generic"));
+  CHECK_FALSE(ops::cpu::choose_kernels("another"));
+  CHECK(ops::cpu::choose_kernels(nullptr));
+}
+
 TEST_CASE("mlp_half") {
   const auto type = GENERATE(at::kFloat, at::kBFloat16);
   struct Size { std::int64_t rows, width, hidden; };
