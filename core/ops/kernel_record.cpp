@@ -82,7 +82,7 @@ KernelRecord::KernelRecord(at::Device device) : device_(device) {
 std::vector<KernelRun> KernelRecord::finish() {
   std::vector<KernelRun> runs;
   if (!recording_) return runs;
-  c10::impl::VirtualGuardImpl(device_.type()).synchronizeDevice(device_.index());
+  c10::impl::VirtualGuardImpl(device_.type()).synchronizeDevice(device_.has_index() ? device_.index() : 0);
   const auto result = profiler::disableProfiler();
   recording_ = false;
   taken = false;
