@@ -1,5 +1,7 @@
 #include "core/data/pull/hub_cache.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "caddie/error.h"
@@ -99,15 +101,19 @@ bool HubCache::has(const std::string& commit, const RemoteFile& file) const {
   return !code && size == static_cast<std::uintmax_t>(file.size);
 }
 
+// The link is renamed to its place: another process that gets the same files must never find it gone.
 void HubCache::link(const std::string& commit, const RemoteFile& file) const {
   const fs::path place = snapshot(commit, file);
   make_directories(place.parent_path());
   std::error_code code;
   const fs::path target = blob(file).lexically_relative(place.parent_path());
-  fs::remove(place, code);
-  fs::create_symlink(target, place, code);
-  if (!code) return;
-  fs::copy_file(blob(file), place, fs::copy_options::overwrite_existing, code);
+  if (fs::is_symlink(place, code) && fs::read_symlink(place, code) == target) return;
+  fs::path temporary = place;
+  temporary += ".caddie-" + std::to_string(::getpid()) + ".tmp";
+  fs::remove(temporary, code);
+  fs::create_symlink(target, temporary, code);
+  if (code) fs::copy_file(blob(file), temporary, fs::copy_options::overwrite_existing, code);
+  if (!code) fs::rename(temporary, place, code);
   if (code) throw Error(ErrorKind::failed, concat("cannot write ", place.string(), ": ", code.message()));
 }
 

@@ -1,5 +1,7 @@
 #include "core/data/pull/pull.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -136,7 +138,7 @@ void link_files(const fs::path& folder, const HubCache& cache, const std::string
     std::error_code code;
     if (fs::exists(to, code) && fs::equivalent(from, to, code)) continue;
     fs::path temporary = to;
-    temporary += ".tmp.pull";
+    temporary += ".caddie-" + std::to_string(::getpid()) + ".tmp";  // another process may link the same files
     fs::remove(temporary, code);
     fs::create_hard_link(from, temporary, code);
     if (code) {
